@@ -1,0 +1,187 @@
+"""The life of one request: what the client asked, what was tried, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from msgspec import Raw
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.chat import ChatRequest, Event, Usage
+from gateway.dialects.endpoints import Endpoint
+from gateway.dialects.protocol import Dialect
+from gateway.errors import GatewayError
+from gateway.route import Route, Target
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+Outcome = Literal["completed", "failed", "disconnected"]
+Observer = Callable[["Exchange", Event], None]
+Transformer = Callable[["Exchange", AsyncIterator[Event]], AsyncIterator[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who pays. `name` is what logs, limits and the ledger show; `tags` what routes can match."""
+
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds: for a connection; for a stream's first event; between pieces of a
+    stream; for everything. The defaults hold when no timeouts plugin stands in the chain."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 30.0
+    idle_s: float = 60.0
+    total_s: float = 600.0
+
+
+class Deadline:
+    """One absolute end, in the event loop's time. It only ever moves closer."""
+
+    __slots__ = ("_clock", "at")
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.at = clock() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds left, never negative."""
+        return max(0.0, self.at - self._clock())
+
+    def shorten(self, at: float) -> None:
+        """Move the end to `at` (loop time) when that is sooner."""
+        self.at = min(self.at, at)
+
+
+class ClientRequest:
+    """What the client sent, parsed no further than needed.
+
+    `path` is normalised (one decoding, no trailing slash); `query` the raw query string. `fields` are the
+    body's top-level JSON members as raw bytes, None when the body is not a JSON object; what is in `fields`
+    is what goes upstream, so a plugin may set or delete members. `http` is aiohttp's own request, None in process.
+    """
+
+    __slots__ = ("body", "endpoint", "fields", "headers", "http", "method", "model", "path", "query", "remote", "secure", "stream")
+
+    def __init__(self, method: str, path: str, query: str, headers: CIMultiDictProxy[str], *, remote: str = "", secure: bool = False, http: web.BaseRequest | None = None) -> None:
+        self.method, self.path, self.query, self.headers = method, path, query, headers
+        self.remote, self.secure, self.http = remote, secure, http
+        self.endpoint: Endpoint | None = None
+        self.body: bytes = b""
+        self.fields: dict[str, Raw] | None = None
+        self.model: str = ""
+        self.stream = False
+
+
+class Source(Protocol):
+    """A live answer body, owned by the relay. `close` gives it up: the upstream connection is closed."""
+
+    async def close(self) -> None: ...
+
+
+class Reply:
+    """An answer: status, headers, and a body that is finished bytes or a live source."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int = 200, headers: Mapping[str, str] | None = None, body: bytes | Source = b"") -> None:
+        self.status = status
+        self.headers: CIMultiDict[str] = CIMultiDict(headers or ())
+        self.body = body
+
+
+class Attempt:
+    """One try at one target. `number` counts from 1; `error` is set when it failed."""
+
+    __slots__ = ("deadline", "ended_at_s", "error", "exchange", "number", "started_at_s", "status", "target")
+
+    def __init__(self, exchange: Exchange, target: Target, number: int, started_at_s: float) -> None:
+        self.exchange, self.target, self.number = exchange, target, number
+        self.deadline = exchange.deadline
+        self.started_at_s = started_at_s
+        self.ended_at_s: float | None = None
+        self.status: int | None = None
+        self.error: GatewayError | None = None
+
+
+class Exchange:
+    """The whole life of one request.
+
+    `headers` are put on whatever answer goes out, errors included. Times ending `_at_s` are the event loop's,
+    in seconds. `usage`, `cost_usd` (None: unknown), `outcome`, `status` and `error` are final in `finish`.
+    `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's.
+    """
+
+    __slots__ = (
+        "_abort", "_chat", "attempts", "chat_changed", "committed", "cost_usd", "deadline", "dialect", "digest", "dropped",
+        "ended_at_s", "error", "first_token_at_s", "headers", "id", "notes", "observers", "outcome", "parent_id", "principal",
+        "request", "route", "started_at_s", "status", "timeouts", "transforms", "usage",
+    )  # fmt: skip
+
+    def __init__(self, id: str, request: ClientRequest, dialect: Dialect, deadline: Deadline, started_at_s: float, digest: str = "", parent_id: str | None = None) -> None:
+        self.id, self.parent_id, self.request, self.dialect, self.digest = id, parent_id, request, dialect, digest
+        self.deadline, self.started_at_s = deadline, started_at_s
+        self.timeouts = Timeouts()
+        self.route: Route | None = None
+        self.principal: Principal | None = None
+        self.attempts: list[Attempt] = []
+        self.headers: dict[str, str] = {}
+        self.dropped: tuple[str, ...] = ()
+        self.usage: Usage | None = None
+        self.cost_usd: Decimal | None = None
+        self.status = 0
+        self.outcome: Outcome | None = None
+        self.error: GatewayError | None = None
+        self.first_token_at_s: float | None = None
+        self.ended_at_s: float | None = None
+        self.committed = False
+        self.notes: dict[str, Any] = {}
+        self.observers: list[Observer] = []
+        self.transforms: list[Transformer] = []
+        self._chat: ChatRequest | None = None
+        self.chat_changed = False
+        self._abort: Callable[[GatewayError], None] | None = None
+
+    @property
+    def chat(self) -> ChatRequest:
+        """The request in neutral words, parsed when first read. Raises: BadRequest."""
+        if self._chat is None:
+            self._chat = self.dialect.parse_request(self.request.body)
+        return self._chat
+
+    @chat.setter
+    def chat(self, value: ChatRequest) -> None:
+        """Replace the request; every target's body is then rendered from it."""
+        self._chat = value
+        self.chat_changed = True
+
+    @property
+    def target(self) -> Target | None:
+        """The target of the last attempt, None before the first."""
+        return self.attempts[-1].target if self.attempts else None
+
+    def observe(self, function: Observer) -> None:
+        """Call `function(exchange, event)` for every event of this exchange's answer; the bytes stay verbatim."""
+        self.observers.append(function)
+
+    def transform(self, function: Transformer) -> None:
+        """Pass this exchange's answer through `function(exchange, events)`, which yields what the client gets."""
+        self.transforms.append(function)
+
+    def abort(self, error: GatewayError) -> None:
+        """End the running stream with `error` in the client's dialect; before the head went out, raise it instead."""
+        self.error = error
+        if self._abort is not None:
+            self._abort(error)
+
+    def on_abort(self, function: Callable[[GatewayError], None] | None) -> None:
+        """Name who ends the stream; the relay's business."""
+        self._abort = function

@@ -1,0 +1,132 @@
+"""The public API: all that a plugin may import.
+
+A plugin is a file in `plugins/` with one subclass of `Plugin`; the file's name is the plugin's. Override only
+the hooks you need: which ones is found once, at load, and the others cost nothing.
+
+The life of a plugin:
+1. `__init__(options, services)`: options are checked against `options_schema` and filled with its defaults. No I/O.
+2. `start()`: may wait; may refuse with ConfigError, and then the old snapshot stays.
+3. per request, in the chain's order: `identify` → `handle` → per try `attempt` → `transform`, `observe` →
+   `complete` → `finish`.
+4. `close()`: after the last exchange of its snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from aiohttp import web
+
+from gateway.chat import (
+    ChatReply, ChatRequest, Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage,
+)  # fmt: skip
+from gateway.errors import (
+    BadRequest, ConfigError, GatewayError, InternalError, MethodNotAllowed, ModelNotFound, NotFound, PermissionDenied,
+    QuotaSpent, RateLimited, RequestTimeout, TooLarge, Unauthenticated, Unavailable, UpstreamError,
+)  # fmt: skip
+from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts
+from gateway.route import Route, Target
+
+__all__ = [
+    "Attempt", "BadRequest", "ChatReply", "ChatRequest", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event",
+    "Exchange", "Failure", "GatewayError", "InternalError", "Log", "MethodNotAllowed", "ModelNotFound", "NotFound",
+    "PermissionDenied", "Plugin", "Principal", "QuotaSpent", "RateLimited", "Raw", "ReasoningDelta", "Reply",
+    "RequestTimeout", "Route", "Services", "Start", "Stop", "Target", "TextDelta", "Timeouts", "ToolCallDelta", "TooLarge",
+    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
+]  # fmt: skip
+
+T = TypeVar("T")
+CallNext = Callable[[Any], Awaitable[Reply]]
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests can move it. All in seconds."""
+
+    def monotonic(self) -> float:
+        """Return time that never jumps: for durations."""
+
+    def time(self) -> float:
+        """Return Unix time: for dates."""
+
+
+class Log(Protocol):
+    """Structured logging: an event name and fields; the request id is added when given as `request_id`."""
+
+    def debug(self, event: str, **fields: Any) -> None: ...
+    def info(self, event: str, **fields: Any) -> None: ...
+    def warning(self, event: str, **fields: Any) -> None: ...
+    def error(self, event: str, **fields: Any) -> None: ...
+    def critical(self, event: str, **fields: Any) -> None: ...
+    def is_enabled(self, level: str) -> bool:
+        """Return whether a line of `level` (debug info warning error critical) would be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the gateway lends its plugins. `lasting(name, factory)` returns an object that survives reloads:
+    made by `factory` the first time, the same one ever after."""
+
+    clock: Clock
+    log: Log
+    home: Path
+    lasting: Callable[[str, Callable[[], Any]], Any]
+
+
+class Plugin:
+    """Subclass and override only what you need.
+
+    A plugin that raises a GatewayError in `identify`, `handle`, `attempt`, `transform` or `complete` answers the client
+    with it; any other exception there is a 500 that names the plugin in the log (fail closed). Errors in `observe` and
+    `finish` are logged and passed over.
+    """
+
+    options_schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False}
+    """JSON Schema of the options. String formats `duration`, `size`, `rate` and `money` arrive already converted:
+    seconds as float, bytes as int, rates and money as the objects of `gateway.runtime.text`."""
+
+    name: str = ""
+
+    def __init__(self, options: Mapping[str, Any], services: Services) -> None:
+        self.options = options
+        self.services = services
+
+    async def start(self) -> None:
+        """Get ready. Raises: ConfigError to refuse the snapshot."""
+
+    async def close(self) -> None:
+        """Let go of what `start` took, after the last exchange of the snapshot."""
+
+    def http_routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Return paths of this plugin's own, served on the data listener inside the global plugins before it."""
+        return ()
+
+    async def identify(self, request: ClientRequest) -> Principal | None:
+        """Return who is asking, None to leave it to the next plugin. Global chain only, before routing."""
+        return None
+
+    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+        """Wrap an exchange. Return when the answer's head is known; do not call next to answer yourself.
+
+        `exchange.route` is None for what answers without a route: health, 404, preflights, a plugin's paths.
+        """
+        return await call_next(exchange)
+
+    async def attempt(self, attempt: Attempt, call_next: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
+        """Wrap one try at one target."""
+        return await call_next(attempt)
+
+    def observe(self, exchange: Exchange, event: Event) -> None:
+        """Watch an event of the answer; the bytes stay verbatim."""
+
+    def transform(self, exchange: Exchange, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """Yield what the client gets instead of `events`. May hold back a tail."""
+        return events
+
+    async def complete(self, exchange: Exchange) -> None:
+        """Run before the terminator, or the last byte, is let go: what the client sees complete is stored."""
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Run exactly once, however the exchange ended; usage, cost, outcome and attempts are known."""

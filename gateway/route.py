@@ -1,0 +1,68 @@
+"""Routes and targets: plain facts, made from the configuration once per snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from gateway.upstream.provider import Provider
+
+if TYPE_CHECKING:
+    from gateway.chain import Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A provider and a model name there. `model` `*` keeps the client's.
+
+    `params` fills top-level body keys the request lacks, `override` replaces them; both are in the
+    target's dialect, values as JSON.
+    """
+
+    provider: Provider
+    model: str
+    weight: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+    override: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`provider/model`, as the configuration writes it."""
+        return f"{self.provider.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`attempts` caps tries in all; `on` are failure kinds; backoff is full jitter between the two, in seconds."""
+
+    attempts: int = 3
+    on: frozenset[str] = frozenset({"connect", "timeout", "429", "5xx", "broken"})
+    backoff_min_s: float = 0.2
+    backoff_max_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Conditions, ANDed; the values inside one are ORed. None means any."""
+
+    model: tuple[str, ...] | None = None
+    path: tuple[str, ...] | None = None
+    header: Mapping[str, tuple[str, ...]] | None = None
+    key: tuple[str, ...] | None = None
+    tags: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A rule: what it takes, where it goes. `fallbacks` by cause: any, context_length, content_filter."""
+
+    name: str
+    match: Match
+    targets: tuple[Target, ...]
+    fallbacks: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    balance: str = "ordered"
+    retry: Retry = field(default_factory=Retry)
+    model_echo: Literal["requested", "upstream"] | None = None
+    on_unsupported: Literal["drop", "warn", "error"] = "drop"
+    chain: "Chain | None" = None

@@ -1,0 +1,84 @@
+"""How bytes reach an upstream: the protocol that `direct`, `http` and `echo` implement.
+
+    async with transport.send(request, deadline=deadline) as response:
+        response.status, response.headers
+        body = await response.read(limit)          # plain: the whole body
+        response.start(sink)                       # streamed: pushed into the sink as it arrives
+
+Leaving the block lets go of the connection: back to its pool when the answer was read to its end and
+may be kept alive, closed at once otherwise. A transport raises UpstreamError only (and lets
+CancelledError through); it never retries except once on a fresh connection when a reused one died
+before any byte of an answer came. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from msgspec import Struct
+from multidict import CIMultiDict
+
+from gateway.errors import UpstreamError
+
+
+class UpstreamRequest(Struct, kw_only=True):
+    """One HTTP request to an upstream.
+
+    `path` is origin-form with its query and already holds the provider's base path. `headers` are
+    complete but for `host`, `content-length` and `transfer-encoding`, which the transport writes.
+    `body` is bytes, or an async iterator (sent chunked, never retried). Times are seconds:
+    `connect_s` bounds name lookup, TCP and TLS together; `head_s` the wait for the response's head once the
+    request is sent (0: only the deadline bounds it).
+    """
+
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes | AsyncIterator[bytes] = b""
+    connect_s: float = 5.0
+    head_s: float = 0.0
+
+
+class Sink(Protocol):
+    """Takes a streamed body. Both methods are called from the event loop and must not block or raise."""
+
+    def data(self, chunk: bytes) -> None:
+        """Take the next piece of the body (transfer framing removed, content encoding kept)."""
+
+    def end(self, error: UpstreamError | None) -> None:
+        """The body is over: None when the transfer ended as HTTP says it must, else what broke.
+        Called exactly once, and last."""
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived. `headers` are upstream's own, hop-by-hop ones included."""
+
+    status: int
+    headers: CIMultiDict[str]
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body. Raises: UpstreamError(broken) when it ends early, (timeout) at the
+        deadline, (bad_response) when it exceeds `limit` bytes."""
+
+    def start(self, sink: Sink) -> None:
+        """Push what has arrived and all that comes into `sink`. Not with `read`. The caller bounds the
+        time between pieces; the transport bounds nothing once started."""
+
+    def pause(self) -> None:
+        """Stop reading from upstream (back-pressure) until `resume`. At most one read's worth still comes."""
+
+    def resume(self) -> None: ...
+
+    def abort(self) -> None:
+        """Close the connection now; no further sink call is made."""
+
+
+class Transport(Protocol):
+    """The way to one provider. `deadline` is absolute, in the event loop's time; every wait ends there."""
+
+    def send(self, request: UpstreamRequest, *, deadline: float) -> AbstractAsyncContextManager[UpstreamResponse]: ...
+
+    async def close(self) -> None:
+        """Close idle connections; those in use close when let go of."""
