@@ -4,6 +4,9 @@ A request is a `ChatRequest` of `Message`s made of parts; a plain answer is a `C
 answer is a sequence of events: Start, TextDelta, ReasoningDelta, ToolCallDelta, Usage, Stop, Failure, Raw.
 Dialects translate between these and their own bytes (hub and spoke: N dialects, not N × N).
 
+`extra` on a part, a tool or a message holds fields that only the request's own dialect knows; that dialect
+renders them back, another leaves them out with notice. On an answer's parts they are left out quietly.
+
 JSON that must survive unchanged (tool arguments, schemas) travels as JSON text: big integers, `1.0`
 and key order stay what they were. Structs are msgspec's because they are made once per streamed event.
 """
@@ -27,6 +30,7 @@ class Text(Struct, frozen=True, kw_only=True, tag=True):
     text: str
     cache_control: JSON = None
     annotations: tuple[JSON, ...] = ()
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class Refusal(Struct, frozen=True, kw_only=True, tag=True):
@@ -42,6 +46,7 @@ class Image(Struct, frozen=True, kw_only=True, tag=True):
     file_id: str | None = None
     detail: str | None = None
     cache_control: JSON = None
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class Document(Struct, frozen=True, kw_only=True, tag=True):
@@ -56,6 +61,7 @@ class Document(Struct, frozen=True, kw_only=True, tag=True):
     context: str | None = None
     parts: tuple["Part", ...] = ()
     cache_control: JSON = None
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class Audio(Struct, frozen=True, kw_only=True, tag=True):
@@ -92,6 +98,7 @@ class ToolResult(Struct, frozen=True, kw_only=True, tag=True):
     is_error: bool = False
     name: str | None = None
     cache_control: JSON = None
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class Opaque(Struct, frozen=True, kw_only=True, tag=True):
@@ -109,6 +116,7 @@ class Message(Struct, frozen=True, kw_only=True):
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class Tool(Struct, frozen=True, kw_only=True):
@@ -124,6 +132,7 @@ class Tool(Struct, frozen=True, kw_only=True):
     cache_control: JSON = None
     dialect: str = ""
     value: JSON = None
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class ToolChoice(Struct, frozen=True, kw_only=True):
@@ -263,8 +272,11 @@ class ToolCallDelta(Struct, frozen=True, tag=True):
 
 
 class Stop(Struct, frozen=True, tag=True):
+    """The end of the answer. `extra` is what only the source dialect says of it (Anthropic's stop_details)."""
+
     reason: StopReason
     sequence: str | None = None
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class Failure(Struct, frozen=True, tag=True):
