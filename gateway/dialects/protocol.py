@@ -71,9 +71,9 @@ class StreamScanner(Protocol):
     """Watches a verbatim stream without changing it: one `see` per framed event or line.
 
     `see` may raise nothing. After it: `content` is true once the first content passed (non-empty text,
-    reasoning, refusal, start of a tool call, or the stop), `finished` once the finish was seen (a stop reason), `terminated` once
-    the success terminator was seen ([DONE], message_stop, response.completed, done: true), `error` is the
-    stream's own error event, `usage` the last usage seen.
+    reasoning, refusal, start of a tool call, or the stop), `finished` once the finish was seen (a stop reason),
+    `terminated` once the success terminator was seen ([DONE], message_stop, response.completed, done: true),
+    `error` is the stream's own error event, `usage` the last usage seen.
     `terminator` are the bytes to supply when a finished stream lacks its own, b"" where there are none.
     """
 
@@ -89,9 +89,16 @@ class StreamScanner(Protocol):
 
 class Framer(Protocol):
     """Splits a stream into whole wire events: `feed` returns those now complete, each with its own blank
-    line or newline, so that joining them gives the input; `tail` is the incomplete rest."""
+    line or newline, so that joining them gives the input; `tail` is the incomplete rest.
 
-    tail: bytes
+    An event above 1 MiB is not kept: `overflow` is then true and it comes in `sse.Piece`s, not to be parsed.
+    """
+
+    @property
+    def tail(self) -> bytes: ...
+
+    @property
+    def overflow(self) -> bool: ...
 
     def feed(self, data: bytes) -> list[bytes]: ...
 
@@ -135,4 +142,3 @@ class Dialect(Protocol):
 
     def render_error_event(self, error: GatewayError, request_id: str) -> bytes:
         """Return the same error as the stream event that ends a stream without a terminator."""
-
