@@ -1,0 +1,42 @@
+"""The Ollama dialect: its name, its constants, and where each of its halves is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.chat import Usage
+from gateway.dialects.ollama_chat import failure, plain
+from gateway.dialects.ollama_chat.scan import OllamaScanner
+from gateway.dialects.protocol import Framer, StreamScanner
+from gateway.dialects.sse import NdjsonFramer
+from gateway.errors import GatewayError, UpstreamError
+
+
+class OllamaChat:
+    """The `Dialect` of `/api/chat`.
+
+    NDJSON has no comment, and the ollama package for Python fails on an empty line (`json.loads("")`). A lone
+    space before the next line is white space to every JSON parser, that of ollama-js and of Go included.
+    """
+
+    name = "ollama"
+    stream_type = "application/x-ndjson"
+    keep_alive = b" "
+
+    def usage(self, body: bytes) -> Usage | None:
+        return plain.usage(body)
+
+    def framer(self) -> Framer:
+        return NdjsonFramer()
+
+    def scanner(self) -> StreamScanner:
+        return OllamaScanner()
+
+    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        return failure.parse_error(status, headers, body)
+
+    def render_error(self, error: GatewayError, request_id: str) -> tuple[int, bytes]:
+        return failure.render_error(error, request_id)
+
+    def render_error_event(self, error: GatewayError, request_id: str) -> bytes:
+        return failure.render_error_event(error, request_id)
