@@ -1,0 +1,140 @@
+"""What is asked and what must come back, byte for byte; the mock upstream and the generator both read it here.
+
+A request carries its order to the mock in the `user` field (`bench:plain:1024`, `bench:stream:500:1`), which every
+proxy passes on untouched, so the same bytes can be sent to every system and the gateway is free to rename the model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?")
+MODEL_ASKED = "bench"
+MODEL_TARGET = "mock-model-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way of asking, repeated. `size_bytes` is the size of the request's body and, for `plain`, of the answer's.
+
+    A stream is `events` events, each its own write, `pace_ms` apart (0: as fast as asked). `exchanges` is the number
+    in one measured round. With `rate_per_s` exchanges begin on a timetable (open loop) and each one's latency counts
+    from when it was due; with 0 every connection asks again as soon as it was answered (closed loop).
+    """
+
+    name: str
+    title: str
+    kind: Literal["plain", "stream"]
+    size_bytes: int = 1024
+    events: int = 0
+    pace_ms: int = 0
+    connections: int = 1
+    exchanges: int = 1
+    rate_per_s: float = 0.0
+
+    @property
+    def units(self) -> int:
+        """What CPU is divided by in one round: events of a stream, or plain exchanges."""
+        return self.exchanges * (self.events or 1)
+
+    def order(self) -> str:
+        """Return the text that tells the mock what to answer."""
+        return (
+            f"bench:plain:{self.size_bytes}" if self.kind == "plain" else f"bench:stream:{self.events}:{self.pace_ms}"
+        )
+
+    def request(self, host: str) -> bytes:
+        """Return the whole request, head and body, as a client program would send it."""
+        fields = {
+            "model": MODEL_ASKED,
+            "user": self.order(),
+            "stream": self.kind == "stream",
+            "temperature": 0.2,
+            "messages": [{"role": "system", "content": "You are terse."}, {"role": "user", "content": ""}],
+        }
+        body = _padded(fields, self.size_bytes)
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n"
+            "Content-Type: application/json\r\nAuthorization: Bearer sk-bench-0000000000000000\r\n"
+            f"User-Agent: bench/1\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    def answer(self) -> bytes:
+        """Return the body that every system must deliver: the mock's own, untouched."""
+        return plain_answer(self.size_bytes) if self.kind == "plain" else b"".join(stream_answer(self.events))
+
+
+def plain_answer(size_bytes: int) -> bytes:
+    """Return a chat completion of exactly `size_bytes` bytes (at least some 400)."""
+    fields = {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion",
+        "created": 1767225600,
+        "model": MODEL_TARGET,
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46},
+    }
+    return _padded(fields, size_bytes)
+
+
+def stream_answer(events: int) -> list[bytes]:
+    """Return `events` server-sent events: a role, words, a stop, the terminator."""
+    if events < 4:
+        raise ValueError(f"events: {events}: a stream has a role, a word, a stop and a terminator; ask for 4 or more")
+    words = [_event({"content": f" word{n:05d}"}, None) for n in range(events - 3)]
+    return [_event({"role": "assistant", "content": ""}, None), *words, _event({}, "stop"), b"data: [DONE]\n\n"]
+
+
+def _event(delta: dict[str, str], finish_reason: str | None) -> bytes:
+    chunk = {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion.chunk",
+        "created": 1767225600,
+        "model": MODEL_TARGET,
+        "system_fingerprint": "fp_bench",
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
+    }
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _padded(fields: dict[str, object], size_bytes: int) -> bytes:
+    """Return `fields` as JSON, the last empty `"content":""` filled with words until it is `size_bytes` long."""
+    bare = json.dumps(fields, separators=(",", ":")).encode()
+    missing = max(0, size_bytes - len(bare))
+    words = (b"the quick brown fox jumps over the lazy dog " * (missing // 44 + 1))[:missing]
+    before, empty, after = bare.rpartition(b'"content":""')
+    return before + empty[:-1] + words + b'"' + after
+
+
+def suite(*, short: bool) -> tuple[Scenario, ...]:
+    """Return what one round measures. `short` is for CI: the same shapes, fewer repetitions."""
+    few = 5 if short else 1
+    return (
+        Scenario("plain-1k", "plain request, 1 KB", "plain", 1024, connections=16, exchanges=30_000 // few),
+        Scenario("plain-20k", "plain request, 20 KB", "plain", 20 * 1024, connections=16, exchanges=15_000 // few),
+        Scenario("stream-1", "event, 1 stream", "stream", events=500 if short else 2000, pace_ms=1),
+        Scenario(
+            "stream-200",
+            "event, 200 streams",
+            "stream",
+            events=75 if short else 200,
+            pace_ms=20,
+            connections=200,
+            exchanges=200,
+        ),
+        Scenario(
+            "latency",
+            "80 requests a second",
+            "plain",
+            1024,
+            connections=8,
+            exchanges=80 if short else 320,
+            rate_per_s=80,
+        ),
+    )

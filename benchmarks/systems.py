@@ -1,0 +1,220 @@
+"""What stands between generator and mock: nothing, nginx, or the gateway, each its own process on its own core."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmarks.clocks import rss_bytes, tree
+from benchmarks.load import Outcome
+from benchmarks.scenarios import Scenario
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"
+START_LIMIT_S = 20.0
+READY = re.compile(r"^ready: http://127\.0\.0\.1:(\d+)", re.MULTILINE)
+
+
+class BenchError(Exception):
+    """The bench cannot go on; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running system under test. `root_pid` None: the direct line, which has no process of its own.
+
+    `start_s` is from exec to the first moment it can be asked; memory is resident, taken before any load.
+    """
+
+    name: str
+    port: int
+    root_pid: int | None = None
+    start_s: float = 0.0
+    idle_rss_bytes: int = 0
+
+    def pids(self) -> list[int]:
+        return tree(self.root_pid) if self.root_pid else []
+
+    def rss_bytes(self) -> int:
+        return rss_bytes(self.pids())
+
+
+class Mock:
+    """The mock upstream's process, seen from the driver."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def counts(self) -> dict[str, int]:
+        """Return what the mock has answered so far: proof that the proxy did not answer by itself."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/counts")
+            return dict(json.load(connection.getresponse()))
+
+
+@contextlib.contextmanager
+def process(
+    command: list[str],
+    cpus: set[int],
+    *,
+    env: dict[str, str] | None = None,
+    stdout: int | IO[bytes] | None = None,
+    log: IO[bytes] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a process bound to `cpus` from its first instruction; it is ended with the block."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)  # inherited: every thread the child ever starts is on these cores
+    try:
+        child = subprocess.Popen(
+            command,
+            cwd=HERE.parent,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=log,
+        )
+    finally:
+        os.sched_setaffinity(0, own)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGINT if "gateway" in command else signal.SIGTERM)
+        try:
+            child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+@contextlib.contextmanager
+def mock(cpus: set[int]) -> Iterator[Mock]:
+    """Yield the mock upstream, running."""
+    with process([sys.executable, "-m", "benchmarks.upstream"], cpus, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        if not line:
+            raise BenchError("the mock upstream did not start; see its error above")
+        yield Mock(json.loads(line)["port"])
+
+
+@contextlib.contextmanager
+def nginx(upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
+    """Yield nginx, proxying to the mock with a configuration and a prefix of its own."""
+    folder.mkdir()
+    port = free_port()
+    values = {
+        # Started as root, the worker would give up its rights, and with them the private prefix.
+        "USER_LINE": f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
+        "PREFIX": str(folder),
+        "PORT": str(port),
+        "UPSTREAM_PORT": str(upstream.port),
+    }
+    configuration = folder / "nginx.conf"
+    configuration.write_text(string.Template((HERE / "nginx.conf").read_text()).substitute(values))
+    command = [nginx_program(), "-p", str(folder), "-c", str(configuration), "-e", str(folder / "error.log")]
+    began = time.monotonic()
+    with process(command, cpus) as child:
+        wait_until(lambda: accepts(port), child, "nginx", folder / "error.log")
+        start_s = time.monotonic() - began
+        wait_until(lambda: len(tree(child.pid)) > 1, child, "nginx", folder / "error.log")
+        yield System("nginx", port, child.pid, start_s, rss_bytes(tree(child.pid)))
+
+
+@contextlib.contextmanager
+def gateway(name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
+    """Yield the gateway serving `home`, its log in a file as an operator's would be."""
+    folder.mkdir()
+    log_path = folder / "gateway.log"
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        str(home),
+        "--listen",
+        f"{HOST}:0",
+        "--admin",
+        "off",
+        "--no-watch",
+    ]
+    began = time.monotonic()
+    with (
+        log_path.open("wb") as log,
+        process(command, cpus, env={"BENCH_UPSTREAM": f"http://{HOST}:{upstream.port}"}, stdout=log, log=log) as child,
+    ):
+        wait_until(lambda: READY.search(log_path.read_text()) is not None, child, name, log_path)
+        start_s = time.monotonic() - began
+        ready = READY.search(log_path.read_text())
+        assert ready is not None
+        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)))
+
+
+def drive(system: System, scenario: Scenario, cpus: set[int]) -> Outcome:
+    """Run the generator once, in a process of its own. Raises: BenchError with the generator's complaint."""
+    order = {"scenario": asdict(scenario), "host": HOST, "port": system.port, "pids": system.pids()}
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        run = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load"],
+            cwd=HERE.parent,
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.sched_setaffinity(0, own)
+    if run.returncode:
+        raise BenchError(f"{system.name}: {run.stderr.strip()}")
+    return Outcome(**json.loads(run.stdout))
+
+
+def nginx_program() -> str:
+    """Return nginx's path. Raises: BenchError naming the package."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise BenchError(
+            "nginx: not found on PATH or in /usr/sbin; install the package nginx-light, "
+            'or leave it out: --system direct --system "gateway bare" --system gateway'
+        )
+    return found
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago; nginx cannot be asked which one it picked."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def wait_until(is_ready: Callable[[], bool], child: subprocess.Popen[bytes], name: str, log_path: Path) -> None:
+    """Return once `is_ready()`. Raises: BenchError with the end of the log when the process ends or takes too long."""
+    until = time.monotonic() + START_LIMIT_S
+    while not is_ready():
+        if child.poll() is not None or time.monotonic() > until:
+            tail = log_path.read_text()[-2000:] if log_path.exists() else ""
+            raise BenchError(f"{name}: did not start (exit code {child.poll()}); its log ends:\n{tail}")
+        time.sleep(0.01)

@@ -1,0 +1,122 @@
+"""The bench counts right: what the generator got is what the mock sent, and a wrong byte ends the run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import hotspots, report
+from benchmarks.load import LoadError, Outcome, measure
+from benchmarks.scenarios import MODEL_ASKED, Scenario, plain_answer, stream_answer, suite
+from benchmarks.upstream import listen
+
+PLAIN = Scenario("plain", "plain request, 1 KB", "plain", 1024, connections=3, exchanges=20)
+STREAM = Scenario("stream", "event, 5 streams", "stream", events=7, pace_ms=1, connections=5, exchanges=10)
+HOST = "127.0.0.1"
+
+
+async def counts(port: int) -> dict[str, int]:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"GET /counts HTTP/1.1\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    body = await reader.readexactly(length)
+    writer.close()
+    return dict(json.loads(body))
+
+
+async def test_generator_counts_what_the_mock_sent_and_no_more() -> None:
+    async with await listen() as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await measure(PLAIN, HOST, port, [])
+        assert (outcome.exchanges, outcome.units) == (20, 20)
+        assert (await counts(port))["plain"] == 20 + 3 * 4  # three connections warm up with four exchanges each
+
+
+async def test_generator_counts_every_event_of_every_stream() -> None:
+    async with await listen() as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await measure(STREAM, HOST, port, [])
+        seen = await counts(port)
+        assert outcome.units == 70
+        assert (seen["events"], seen["streams"], seen["cut"]) == (70 + 5 * 4 * 4, 10 + 5 * 4, 0)
+
+
+async def test_timetable_sends_every_request_even_with_one_connection() -> None:
+    async with await listen() as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await measure(replace(PLAIN, connections=1, rate_per_s=2000.0), HOST, port, [])
+        assert outcome.exchanges == 20
+        assert 0 < outcome.p50_us <= outcome.p99_us
+        assert (await counts(port))["plain"] == 24
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "2 bytes where 1024 were sent: from byte 1"),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n400\r\n"
+            + plain_answer(1024)[:-1]
+            + b"!\r\n0\r\n\r\n",
+            "from byte 1023",
+        ),
+        (b"HTTP/1.1 503 No\r\ncontent-length: 1024\r\n\r\n" + plain_answer(1024), "status 503"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n{", "the connection was closed"),
+        (b"nonsense\r\n\r\n", "not HTTP"),
+    ],
+)
+async def test_any_wrong_answer_ends_the_run_with_its_reason(answer: bytes, complaint: str) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(reply, HOST, 0) as server:
+        with pytest.raises(LoadError, match=complaint):
+            await measure(replace(PLAIN, connections=1), HOST, server.sockets[0].getsockname()[1], [])
+
+
+@pytest.mark.parametrize("scenario", suite(short=False), ids=lambda scenario: scenario.name)
+def test_request_is_json_of_the_promised_size_that_carries_its_order(scenario: Scenario) -> None:
+    head, _, body = scenario.request("h:1").partition(b"\r\n\r\n")
+    fields = json.loads(body)
+    assert (len(body), fields["model"], fields["user"]) == (scenario.size_bytes, MODEL_ASKED, scenario.order())
+    assert f"Content-Length: {scenario.size_bytes}".encode() in head
+
+
+def test_stream_answer_is_a_role_words_a_stop_and_the_terminator() -> None:
+    events = stream_answer(6)
+    chunks = [json.loads(event.removeprefix(b"data: "))["choices"][0] for event in events[:-1]]
+    assert len(events) == 6
+    assert chunks[0]["delta"]["role"] == "assistant"
+    assert [chunk["finish_reason"] for chunk in chunks] == [None, None, None, None, "stop"]
+    assert events[-1] == b"data: [DONE]\n\n"
+
+
+def test_ratio_is_of_medians_and_a_missed_bar_is_named() -> None:
+    def sample(number: int, system: str, cpu_us: int) -> report.Sample:
+        return report.Sample(number, system, Outcome("plain", 10, 10, 1.0, cpu_us * 10_000, 1.0, 2.0))
+
+    samples = [
+        sample(1, "nginx", 10),
+        sample(2, "nginx", 20),
+        sample(3, "nginx", 90),
+        sample(1, "gateway", 120),
+        sample(2, "gateway", 80),
+        sample(3, "gateway", 900),
+    ]
+    assert report.Medians(samples).ratio("gateway", "plain") == 6.0
+    assert report.verdicts(samples, [PLAIN]) == ["plain request, 1 KB: 6.00 × nginx; bar 5 × nginx: MISSED"]
+    assert "| 120.0 (6.00 ×) |" in report.table(samples, [PLAIN], {})
+
+
+def test_profile_shares_the_microseconds_among_functions_by_samples() -> None:
+    spots = hotspots.hotspots("main (a.py:1);work (gateway/b.py:2) 30\nmain (a.py:1) 10\n", 80.0)
+    assert [(s.function, s.self_us, s.total_us) for s in spots] == [
+        ("work (gateway/b.py:2)", 60.0, 60.0),
+        ("main (a.py:1)", 20.0, 80.0),
+    ]
