@@ -249,7 +249,7 @@ def upstream_error(
     else:
         stable = "model_not_found" if shown == 404 else words_of(shown).code
     if status in (401, 402, 403):
-        message = "the upstream refused the gateway's credential"
+        message, error_type = "the upstream refused the gateway's credential", None
     content_type = header(headers, "content-type") if headers else ""
     return UpstreamError(
         kind,
