@@ -143,10 +143,9 @@ def show_profile(
     with running([name for name in names if name in HOMES], upstream, folder) as systems:
         for system in systems:
             for scenario in scenarios:
-                cpu_us, spots = hotspots.profile(
-                    system, scenario, away, folder, seconds=options.seconds, native=options.native
-                )
-                print(f"\n{system.name}: {scenario.title}: {cpu_us:.1f} µs\n{hotspots.table(spots)}")
+                found = hotspots.profile(system, scenario, away, folder, seconds=options.seconds, native=options.native)
+                print(f"\n{system.name}: {scenario.title}: {found.cpu_us:.1f} µs, {found.kernel_us:.1f} in the kernel")
+                print(hotspots.table(found.hotspots))
 
 
 def main(argv: Sequence[str]) -> int:

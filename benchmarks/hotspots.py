@@ -11,10 +11,20 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.clocks import ticks
 from benchmarks.scenarios import Scenario
 from benchmarks.systems import BenchError, System, drive
 
 SAMPLES_PER_S = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """CPU microseconds per unit without the sampler, the kernel's part of them, and every function seen."""
+
+    cpu_us: float
+    kernel_us: float
+    hotspots: list[Hotspot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +36,14 @@ class Hotspot:
     total_us: float
 
 
-def profile(
-    system: System, scenario: Scenario, cpus: set[int], folder: Path, *, seconds: int, native: bool
-) -> tuple[float, list[Hotspot]]:
-    """Return CPU microseconds per unit, and every function seen, most self time first. Raises: BenchError."""
+def profile(system: System, scenario: Scenario, cpus: set[int], folder: Path, *, seconds: int, native: bool) -> Profile:
+    """Return where one unit's time goes, most self time first. Raises: BenchError."""
     sampler = Path(sys.executable).with_name("py-spy")
     if not sampler.exists():
         raise BenchError(f"{sampler}: not found; install it with: pip install py-spy")
+    user, kernel = ticks(system.pids())
     cpu_us = drive(system, scenario, cpus).cpu_us_per_unit
+    user, kernel = (after - before for after, before in zip(ticks(system.pids()), (user, kernel), strict=True))
     stacks = folder / f"{system.name.replace(' ', '-')}-{scenario.name}.stacks"
     command = [
         str(sampler),
@@ -54,7 +64,8 @@ def profile(
         raise BenchError(
             f"py-spy: exit code {child.returncode} (it needs the right to trace the gateway):\n{said[-1000:]}"
         )
-    return cpu_us, hotspots(stacks.read_text(), cpu_us)
+    kernel_us = cpu_us * kernel / max(1, user + kernel)
+    return Profile(cpu_us, kernel_us, hotspots(stacks.read_text(), cpu_us))
 
 
 def hotspots(stacks: str, cpu_us: float) -> list[Hotspot]:
