@@ -1,0 +1,271 @@
+"""Checks a node against a JSON Schema and says what is wrong where it stands, with a cure.
+
+`jsonschema` decides; its errors are turned into ours because its own show values, and a value may be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+
+from gateway.errors import ConfigError
+from gateway.runtime.document import Node
+from gateway.runtime.text import FORMS
+
+_TYPE_WORDS: Final = {
+    "string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
+    "array": "a list", "object": "a mapping", "null": "nothing",
+}  # fmt: skip
+_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|hash|headers?\.|authorization", re.IGNORECASE)
+_NUMBER_WORDS: Final = {
+    "minimum": "must be {} or more", "maximum": "must be {} or less",
+    "exclusiveMinimum": "must be more than {}", "exclusiveMaximum": "must be less than {}", "multipleOf": "must be a multiple of {}",
+    "minLength": "must have {} or more characters", "maxLength": "must have {} or fewer characters",
+    "minItems": "must have {} or more entries", "maxItems": "must have {} or fewer entries",
+    "minProperties": "must have {} or more keys", "maxProperties": "must have {} or fewer keys",
+}  # fmt: skip
+
+_PROBE = Draft202012Validator({})
+_FORMATS = FormatChecker(formats=())
+
+
+def _add_form(name: str) -> None:
+    @_FORMATS.checks(name, raises=ValueError)
+    def check(value: object) -> bool:
+        if isinstance(value, str):
+            FORMS[name].read(value)
+        return True
+
+
+for _name in FORMS:
+    _add_form(_name)
+
+
+def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
+    """Return a validator of `schema` that knows the text forms."""
+    return Draft202012Validator(schema, format_checker=_FORMATS)
+
+
+# One validator a schema: making one costs more than using it, and a thousand routes share theirs. The
+# schemas are constants and the plugins' own, so the key, their identity, stays true while they are kept alive here.
+_kept: dict[int, Draft202012Validator] = {}
+
+
+def _validator_of(schema: Mapping[str, Any]) -> Draft202012Validator:
+    found = _kept.get(id(schema))
+    if found is None:
+        if len(_kept) > 500:
+            _kept.clear()
+        found = _kept[id(schema)] = validator(schema)
+    return found
+
+
+def suggest(name: str, known: Iterable[str], *, otherwise: str = "known") -> str:
+    """Return the cure for a wrong name: the nearest known one, else the list of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    if not names:
+        return f"none is {otherwise}"
+    shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
+    return f"{otherwise}: {shown}"
+
+
+def path_text(prefix: str, steps: Iterable[str | int]) -> str:
+    """Return `routes[2].targets[0]` for a prefix and further steps."""
+    text = prefix
+    for step in steps:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def shown(node: Node, path: str) -> str:
+    """Return a value as a message may show it.
+
+    SECURITY: what came out of an expansion, and what stands where credentials stand, is never shown.
+    """
+    if node.variables:
+        return f"the value of {', '.join('${' + name + '}' for name in node.variables)}"
+    if _SECRET_NAME.search(path):
+        return "this value"
+    if isinstance(node.value, (dict, list)):
+        return "a mapping" if isinstance(node.value, dict) else "a list"
+    if node.value is None:
+        return "nothing"
+    text = node.text if len(node.text) <= 60 else node.text[:57] + "…"
+    return f'"{text}"' if isinstance(node.value, str) else text
+
+
+def check(node: Node, schema: Mapping[str, Any], path: str) -> list[ConfigError]:
+    """Return everything about `node` that `schema` forbids, in no particular order; empty when it fits."""
+    settle(node, schema)
+    errors: list[ConfigError] = []
+    for error in _validator_of(schema).iter_errors(node.plain()):
+        errors.extend(explain(error, node, path))
+    return errors
+
+
+def explain(error: ValidationError, node: Node, path: str) -> list[ConfigError]:
+    """Turn one error about `node`, or about what was laid over it, into ours at the nearest place there is."""
+    steps = list(error.absolute_path)
+    at = node.find(steps)
+    where = path_text(path, steps)
+    if any(below.broken for below in at.walk()):
+        return []
+    if error.validator in ("anyOf", "oneOf") and error.context:
+        return _branches(error, node, path, at, where)
+    return list(_translate(error, at, where))
+
+
+def _branches(error: ValidationError, node: Node, path: str, at: Node, where: str) -> list[ConfigError]:
+    """Of a choice that fits nowhere, tell about the branch that was meant: one whose type or constant fits."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context:
+        branches.setdefault(inner.relative_schema_path[0], []).append(inner)
+    meant = [
+        inner
+        for inner in branches.values()
+        if not any(not one.relative_path and one.validator in ("type", "enum", "const") for one in inner)
+    ]
+    if meant:
+        return [ours for inner in min(meant, key=len) for ours in explain(inner, node, path)]
+    wanted: list[str] = []
+    for branch in error.validator_value:
+        for word in [str(value) for value in branch.get("enum", [])] or [_types(branch.get("type")) or str(branch.get("const", ""))]:
+            if word and word not in wanted:
+                wanted.append(word)
+    return [at.error(f"must be {_alternatives(wanted)}, not {shown(at, where)}", path=where, cure="see `gateway schema`")]
+
+
+def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigError]:
+    keyword, wanted, schema = str(error.validator), error.validator_value, error.schema
+    if not isinstance(schema, Mapping):
+        yield at.error("is not allowed here", path=where, cure="remove it")
+    elif keyword in ("additionalProperties", "unevaluatedProperties"):
+        yield from _unknown_keys(schema, at, where)
+    elif keyword == "required":
+        missing = re.match(r"'(.*)' is a required property", error.message)
+        name = missing[1] if missing else ", ".join(wanted)
+        yield at.error(f'"{name}" is missing', path=where, cure=f"add {name}:")
+    elif keyword == "type":
+        form = FORMS.get(schema.get("format", ""))
+        cure = f'write text such as "{form.examples[0]}"' if form else _cure(schema, f"write {_types(wanted)}")
+        yield at.error(f"must be {_types(wanted)}, not {shown(at, where)}", path=where, cure=cure)
+    elif keyword in ("enum", "const"):
+        choices = [str(value) for value in (wanted if keyword == "enum" else [wanted])]
+        choices = list(dict.fromkeys(choices))
+        if at.value in schema.get("x-later", ()):
+            yield at.error(f"this version does not have {shown(at, where)}", path=where, cure=f"write {_alternatives(choices)}")
+        else:
+            near = "" if at.variables else suggest(at.text, choices, otherwise="write one of")
+            cure = near if near.startswith("did") else f"write {_alternatives(choices)}"
+            yield at.error(f"{shown(at, where)} is not allowed here", path=where, cure=cure)
+    elif keyword == "format":
+        problem, _, cure = str(error.cause).partition("; ")
+        if at.variables or _SECRET_NAME.search(where):
+            problem = problem.replace(f'"{at.text}"', shown(at, where))
+        yield at.error(problem, path=where, cure=cure)
+    elif keyword == "uniqueItems":
+        yield at.error("holds the same entry twice", path=where, cure="remove one")
+    elif keyword == "pattern":
+        yield at.error(f"{shown(at, where)} has not the right form", path=where, cure=_cure(schema, f"it must match {wanted}"))
+    elif keyword in _NUMBER_WORDS:
+        yield at.error(f"{_NUMBER_WORDS[keyword].format(wanted)}, not {_measured(at, keyword, where)}", path=where, cure=_cure(schema, "change it"))
+    else:
+        yield at.error(f'does not satisfy "{keyword}" of the schema', path=where, cure=_cure(schema, "see `gateway schema`"))
+
+
+def _unknown_keys(schema: Mapping[str, Any], at: Node, where: str) -> Iterator[ConfigError]:
+    known = schema.get("properties", {})
+    patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", {})]
+    for key in at.value if isinstance(at.value, dict) else ():
+        if key in known or any(pattern.search(key) for pattern in patterns):
+            continue
+        if key in schema.get("x-later", ()):
+            yield at.key_error(key, f'this version does not have "{key}"', path=where, cure="remove it")
+        elif key == "<<":
+            yield at.key_error(key, 'merge keys ("<<") are not read', path=where, cure="write the settings out, or alias whole values")
+        else:
+            yield at.key_error(key, f'unknown key "{key}"', path=where, cure=suggest(key, known))
+
+
+def _measured(at: Node, keyword: str, where: str) -> str:
+    if keyword.endswith(("Items", "Properties")):
+        return str(len(at.value))
+    return str(len(at.text)) if keyword.endswith("Length") else shown(at, where)
+
+
+def _types(wanted: Any) -> str:
+    kinds = [wanted] if isinstance(wanted, str) else list(wanted or ())
+    return _alternatives([_TYPE_WORDS.get(kind, kind) for kind in kinds if kind != "null" or len(kinds) == 1])
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _cure(schema: Mapping[str, Any], otherwise: str) -> str:
+    description = str(schema.get("description", "")).rstrip(".")
+    return description[:1].lower() + description[1:] if description else otherwise
+
+
+def settle(node: Node, schema: Mapping[str, Any]) -> None:
+    """Give every scalar that came out of an expansion back as text where the schema wants text.
+
+    `${PORT}` is typed again after expansion; an all-digit key in a text field must not become a number by that.
+    """
+    if any(below.variables for below in node.walk()):
+        _settle(node, [schema], schema)
+
+
+def _settle(node: Node, schemas: Sequence[Any], root: Mapping[str, Any]) -> None:
+    known = [one for schema in schemas for one in options_of(schema, root)]
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            _settle(child, [one for schema in known for one in schemas_of_key(schema, key)], root)
+    elif isinstance(node.value, list):
+        for child in node.value:
+            _settle(child, [schema["items"] for schema in known if "items" in schema], root)
+    elif node.variables and not isinstance(node.value, str) and not any(_accepts(schema, node.value) for schema in known):
+        node.value = node.text
+
+
+def _accepts(schema: Mapping[str, Any], value: object) -> bool:
+    if "enum" in schema:
+        return value in schema["enum"]
+    kinds = schema.get("type")
+    if kinds is None:
+        return True
+    return any(_PROBE.is_type(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def options_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """Yield `schema` and every schema it may stand for: through $ref inside the document, allOf, anyOf and oneOf."""
+    if not isinstance(schema, Mapping) or depth > 20:
+        return
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        target: Any = root
+        for part in reference[1:].strip("/").split("/"):
+            target = target.get(part.replace("~1", "/").replace("~0", "~"), {}) if part and isinstance(target, Mapping) else target
+        yield from options_of(target, root, depth + 1)
+    branches = [branch for word in ("anyOf", "oneOf", "allOf") for branch in schema.get(word, ())]
+    for branch in branches:
+        yield from options_of(branch, root, depth + 1)
+    if not branches and reference is None or schema.keys() & {"type", "properties", "items", "additionalProperties", "enum"}:
+        yield schema
+
+
+def schemas_of_key(schema: Mapping[str, Any], key: str) -> list[Any]:
+    """Return what `schema` says of the value under `key`."""
+    properties = schema.get("properties", {})
+    if key in properties:
+        return [properties[key]]
+    matching = [value for pattern, value in schema.get("patternProperties", {}).items() if re.search(pattern, key)]
+    more = schema.get("additionalProperties")
+    return matching or ([more] if isinstance(more, Mapping) else [])
