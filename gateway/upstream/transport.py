@@ -7,7 +7,8 @@
 
 Leaving the block lets go of the connection: back to its pool when the answer was read to its end and
 may be kept alive, closed at once otherwise. A transport raises UpstreamError only (and lets
-CancelledError through); it never retries except once on a fresh connection when a reused one died
+CancelledError and a body iterator's own errors through; InternalError is for a request that cannot be written as HTTP:
+a line break in a header); it never retries except once on a fresh connection when a reused one died
 before any byte of an answer came. Redirects are not followed.
 """
 

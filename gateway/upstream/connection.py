@@ -1,0 +1,401 @@
+"""One HTTP/1.1 connection to an upstream: bytes in, one answer at a time out.
+
+The hot path of the gateway. What a plain answer costs: one parser call for its segment, a Python call a header,
+one future. Chunks go from the C parser straight into a list (`on_body` is the list's own `append`) and
+are handed on once per segment, however many HTTP chunks it held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+import httptools
+from multidict import CIMultiDict
+
+from gateway.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.upstream.transport import Sink
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_INTERIM = 16
+MAX_HELD_BYTES = 256 * 1024
+
+IDLE, HEAD, BODY, DONE, CLOSED = range(5)
+"""In the pool · waiting for a head · inside a body · answer complete · closed, or being closed."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection and the answer on it. Its owner (`direct.Call`) is the only one to touch it while it is in use.
+
+    `reused` says whether it served a request before; `received` counts the bytes of the present answer, heads of
+    interim ones included; `reusable` is meaningful once DONE. `error` is what broke it.
+    """
+
+    __slots__ = (
+        "_armed", "_barren", "_buffered", "_chunks", "_counted", "_expires", "_interim", "_limit", "_loop", "_method",
+        "_on_idle_lost", "_parser", "_raw_headers", "_read_paused", "_timer", "_waiter", "drained", "error",
+        "headers", "on_body", "received", "reusable", "reused", "sink", "state", "status", "transport", "uploading",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_idle_lost: Callable[[Connection], None]) -> None:
+        self._loop = loop
+        self._on_idle_lost = on_idle_lost
+        self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._raw_headers: list[tuple[bytes, bytes]] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = self._expires = math.inf
+        self._barren = self._buffered = self._counted = self._interim = 0
+        self._limit: int | None = None
+        self._read_paused = False
+        self._method = ""
+        self.state = IDLE
+        self.status = self.received = 0
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.reused = self.reusable = self.uploading = False
+        self.error: BaseException | None = None
+        self.sink: Sink | None = None
+        self.drained: asyncio.Future[None] | None = None
+
+    # --- the owner's side --------------------------------------------------------------------------
+
+    def begin(self, method: str, expires: float) -> asyncio.Future[None]:
+        """Expect an answer to a request of `method`; return the future that its head resolves."""
+        self.state = HEAD
+        self._method = method
+        self.received = self._interim = 0
+        self.expire_at(expires)
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
+
+    async def read(self, limit: int, expires: float) -> bytes:
+        """Return the rest of the body. Raises: UpstreamError; the connection is then closed."""
+        if self.state == BODY:
+            length = self.headers.get("content-length")
+            if length is not None and int(length) > limit:
+                self.fail(_too_large())
+            else:
+                self._limit = limit
+                self.expire_at(expires)
+                self._resume()
+                if self._buffered > limit:
+                    self.fail(_too_large())
+                else:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+        if self.error is not None:
+            raise self.error
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        if len(body) > limit:
+            self.reusable = False
+            raise _too_large()
+        return body
+
+    def start(self, sink: Sink) -> None:
+        """Push what is held and all that comes into `sink`."""
+        self.sink = sink
+        self._expires = math.inf
+        self._resume()
+        self._push()
+
+    def pause(self) -> None:
+        """Stop reading until `resume`."""
+        if self.state == BODY and not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again, unless a full buffer that nobody has asked for says otherwise."""
+        if self.sink is not None or self._limit is not None:
+            self._resume()
+
+    def rest(self, expires: float) -> None:
+        """Go back to being idle: the answer is complete and the connection may be used again."""
+        self._resume()
+        self.state = IDLE
+        self.reused = True
+        self.sink = None
+        self._limit = None
+        self._chunks.clear()
+        self._barren = self._buffered = self._counted = 0
+        self.expire_at(expires)
+
+    def close(self) -> None:
+        """Close in an orderly way; what was written still goes out. For idle connections."""
+        self._forget()
+        self.transport.close()
+
+    def kill(self) -> None:
+        """Close now, without a word to waiter or sink."""
+        self._forget()
+        self.transport.abort()
+
+    def fail(self, error: BaseException) -> None:
+        """Close now, and tell whoever waits why."""
+        if self.state == CLOSED:
+            return
+        self.error = error
+        waiter, sink = self._waiter, self.sink
+        self._forget()
+        self.transport.abort()
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        elif sink is not None:
+            sink.end(_as_upstream_error(error))
+
+    def expire_at(self, when: float) -> None:
+        """Fail (or, idle, close) at `when`. The timer is only ever moved closer: one that rings early looks
+        again, so that a kept-alive connection arms about one timer per idle time, not one per request."""
+        self._expires = when
+        if when < self._armed:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._armed = when
+            self._timer = self._loop.call_at(when, self._ring)
+
+    @property
+    def died_unanswered(self) -> bool:
+        """Whether upstream had closed this kept-alive connection before the request could have reached it."""
+        error = self.error
+        return self.reused and self.received == 0 and isinstance(error, UpstreamError) and error.kind == "broken"
+
+    def expire_later(self, when: float) -> None:
+        """As `expire_at`, for a `when` that is not sooner than the present one."""
+        self._expires = when
+
+    # --- the loop's side ---------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream connection makes a stream transport
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state in (IDLE, DONE) or self._parser is None:
+            # SECURITY: bytes nobody asked for would become the head of the next caller's answer.
+            self.reusable = False
+            if state == IDLE:
+                self._lose_idle()
+            return
+        self.received += len(data)
+        error: BaseException | None = None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as cause:
+            if self.state == DONE:
+                self.reusable = False
+            else:
+                error = self.error or UpstreamError("broken", "the upstream's answer is not valid HTTP")
+                error.__cause__ = cause
+        if self.state == HEAD:
+            if error is None and self.received > MAX_HEAD_BYTES:
+                error = _head_too_large()
+            if error is not None:
+                self.fail(error)
+            return
+        # Chunk extensions and trailers are bytes too: bound them as a head is.
+        self._barren += len(data)
+        self._deliver(error)
+
+    def eof_received(self) -> bool:
+        if self.state == IDLE:
+            self._lose_idle()
+        elif self.state == BODY and not ("content-length" in self.headers or "transfer-encoding" in self.headers):
+            # The end of the connection is the end of this body (RFC 9112 section 6.3, rule 8).
+            self.state = DONE
+            self._deliver(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.drained is not None and not self.drained.done():
+            self.drained.set_result(None)
+        if self.state == IDLE:
+            self._lose_idle()
+        elif self.state == DONE:
+            self.reusable = False
+        elif self.state != CLOSED:
+            text = "the upstream closed the connection before its answer was complete"
+            error = UpstreamError(
+                "broken", text if self.received else "the upstream closed the connection without an answer"
+            )
+            error.__cause__ = exc
+            self.fail(error)
+        self._parser = None  # it holds this object, and this object it
+
+    def pause_writing(self) -> None:
+        self.drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self.drained is not None and not self.drained.done():
+            self.drained.set_result(None)
+        self.drained = None
+
+    # --- the parser's side -------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.state == DONE:
+            # SECURITY: a second answer behind the first; stop the parser before it mixes the two.
+            raise ValueError("bytes behind the answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.state == HEAD:  # trailers come later, and nobody reads them
+            self._raw_headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser, raw = self._parser, self._raw_headers
+        self._raw_headers = []
+        assert parser is not None
+        if self.received > MAX_HEAD_BYTES and sum(len(name) + len(value) + 4 for name, value in raw) > MAX_HEAD_BYTES:
+            self._refuse(_head_too_large())
+        status = parser.get_status_code()
+        if status < 200:  # the interim answers, RFC 9110 section 15.2
+            self._interim += 1
+            if self._interim > MAX_INTERIM or status < 100 or status == 101:
+                self._refuse(UpstreamError("broken", "the upstream sent interim answers that were not asked for"))
+            return
+        if parser.get_http_version() not in ("1.1", "1.0"):
+            self._refuse(UpstreamError("broken", "the upstream answered in an unknown HTTP version"))
+        try:
+            headers = CIMultiDict([(name.decode(), value.decode()) for name, value in raw])
+        except UnicodeDecodeError:
+            headers = CIMultiDict([(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in raw])
+        coding = headers.getall("transfer-encoding", None)
+        if coding is not None and (len(coding) > 1 or coding[0].lower() != "chunked"):
+            self._refuse(UpstreamError("broken", "the upstream used a transfer coding that was not asked for"))
+        self.status = status
+        self.headers = headers
+        self.state = BODY
+        if self._method == "HEAD":
+            # llhttp would wait for the body that content-length promises, and httptools has no way to tell it
+            # otherwise: the connection is not used again.
+            self.state = DONE
+            self.reusable = False
+
+    def on_message_complete(self) -> None:
+        if self.state == BODY:
+            self.state = DONE
+            assert self._parser is not None
+            self.reusable = self._parser.should_keep_alive()
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _refuse(self, error: UpstreamError) -> None:
+        """Stop the parser from inside a callback; `data_received` finds the reason in `error`."""
+        self.error = error
+        raise error
+
+    def _deliver(self, error: BaseException | None) -> None:
+        """Hand on what one segment brought: to the sink, or to whoever waits for head or body."""
+        if self.sink is not None:
+            self._push()
+        elif self.state != DONE:
+            self._hold()
+        if error is None and self._barren > MAX_HEAD_BYTES and self.state == BODY:
+            error = UpstreamError("broken", "the upstream sent framing without a body")
+        if error is not None:
+            if self.state == BODY:
+                waiter = self._waiter
+                if waiter is not None and self._limit is None:
+                    # The head was good: its waiter gets it, and whoever reads the body the error.
+                    self._waiter = None
+                    if not waiter.done():
+                        waiter.set_result(None)
+                self.fail(error)
+            return
+        waiter = self._waiter
+        if waiter is not None and (self.state == DONE or self._limit is None):
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _push(self) -> None:
+        sink, chunks = self.sink, self._chunks
+        if sink is None:
+            return
+        if chunks:
+            self._barren = 0
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()
+            sink.data(data)
+            if self.sink is None:  # it aborted
+                return
+        if self.state == DONE:
+            self.sink = None
+            sink.end(None)
+        elif self.error is not None:
+            self.sink = None
+            sink.end(_as_upstream_error(self.error))
+
+    def _hold(self) -> None:
+        """Keep a segment's chunks as one, and stop reading when enough is held that nobody takes."""
+        chunks, counted = self._chunks, self._counted
+        if len(chunks) > counted:
+            self._barren = 0
+            joined = b"".join(chunks[counted:])
+            chunks[counted:] = [joined]
+            self._counted += 1
+            self._buffered += len(joined)
+        if self._limit is None:
+            if self._buffered > MAX_HELD_BYTES:
+                self.pause()
+        elif self._buffered > self._limit:
+            self.fail(_too_large())
+
+    def _resume(self) -> None:
+        if self._read_paused:
+            self._read_paused = False
+            if self.state != CLOSED and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._armed = math.inf
+        expires = self._expires
+        # uvloop's timers count whole milliseconds and may ring that much early.
+        if expires > self._loop.time() + 0.002:
+            if expires != math.inf:
+                self.expire_at(expires)
+        elif self.state == IDLE:
+            self._lose_idle()
+        elif self.state == HEAD:
+            self.fail(UpstreamError("timeout", "the upstream did not answer in time"))
+        elif self.state == BODY:
+            self.fail(UpstreamError("timeout", "the upstream did not finish its answer in time"))
+
+    def _lose_idle(self) -> None:
+        self._on_idle_lost(self)
+        self.close()
+
+    def _forget(self) -> None:
+        self.state = CLOSED
+        self.sink = None
+        self._waiter = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _head_too_large() -> UpstreamError:
+    return UpstreamError("broken", f"the head of the upstream's answer is larger than {MAX_HEAD_BYTES} bytes")
+
+
+def _too_large() -> UpstreamError:
+    return UpstreamError("bad_response", "the upstream's answer is too large")
+
+
+def _as_upstream_error(error: BaseException) -> UpstreamError:
+    return (
+        error
+        if isinstance(error, UpstreamError)
+        else UpstreamError("broken", "the request could not be sent to its end")
+    )
