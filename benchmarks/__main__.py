@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import hotspots
 from benchmarks.clocks import machine, split_cpus
-from benchmarks.report import Footprint, Sample, table, verdicts
+from benchmarks.report import Footprint, Sample, disturbance, table, verdicts
 from benchmarks.scenarios import Scenario, suite
 from benchmarks.systems import HERE, BenchError, Mock, System, drive, gateway, mock, nginx, nginx_program
 
@@ -132,8 +132,8 @@ def compare(
     }
     raw.write_text(json.dumps(kept, indent=1))
     print(table(samples, scenarios, footprints))
-    print("\n" + "\n".join(verdicts(samples, scenarios)))
-    print("\n" + " · ".join(f"{key} {value}" for key, value in about.items()) + f"\nraw figures: {raw}")
+    print("", *verdicts(samples, scenarios), "", disturbance(samples), sep="\n")
+    print(" · ".join(f"{key} {value}" for key, value in about.items()) + f"\nraw figures: {raw}")
 
 
 def show_profile(

@@ -32,6 +32,14 @@ def ticks(pids: list[int]) -> tuple[int, int]:
     return sum(int(field[11]) for field in fields), sum(int(field[12]) for field in fields)
 
 
+def core_busy_s(core: int) -> float:
+    """Return how long `core` has worked for anyone since boot, stolen time included (resolution 10 ms)."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    fields = next(line.split()[1:] for line in lines if line.startswith(f"cpu{core} "))
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def rss_bytes(pids: list[int]) -> int:
     """Return resident memory, summed; pages that processes of one system share are counted in each."""
     page = os.sysconf("SC_PAGE_SIZE")

@@ -21,7 +21,7 @@ from typing import cast
 import httptools
 import uvloop
 
-from benchmarks.clocks import cpu_ns
+from benchmarks.clocks import core_busy_s, cpu_ns
 from benchmarks.scenarios import Scenario
 
 SETTLE_S = 0.05  # what a system still does when the last byte has arrived (its log, its pool) belongs to its account
@@ -34,7 +34,11 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One measured round of one scenario. `cpu_ns` is the system's, not the generator's."""
+    """One measured round of one scenario. `cpu_ns` is the system's, not the generator's.
+
+    `others` is the share of the system's core that went to someone else: a machine with other work gives figures
+    that are too high, because caches and the core's other thread are shared.
+    """
 
     scenario: str
     exchanges: int
@@ -43,6 +47,7 @@ class Outcome:
     cpu_ns: int
     p50_us: float
     p99_us: float
+    others: float
 
     @property
     def cpu_us_per_unit(self) -> float:
@@ -179,8 +184,8 @@ def percentile(values: list[int], share: float) -> float:
     return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
 
 
-async def measure(scenario: Scenario, host: str, port: int, pids: list[int]) -> Outcome:
-    """Run `scenario` once against a system and charge it the CPU of `pids`. Raises: LoadError.
+async def measure(scenario: Scenario, host: str, port: int, pids: list[int], core: int) -> Outcome:
+    """Run `scenario` once against a system and charge it the CPU of `pids`, which run on `core`. Raises: LoadError.
 
     First every connection makes a few short exchanges, unmeasured: handshakes, pools and caches are not the
     question here.
@@ -204,23 +209,25 @@ async def measure(scenario: Scenario, host: str, port: int, pids: list[int]) -> 
         gc.collect()
         gc.disable()
         await asyncio.sleep(SETTLE_S)
-        cpu_before, began_ns = cpu_ns(pids), time.perf_counter_ns()
+        busy_before, cpu_before, began_ns = core_busy_s(core), cpu_ns(pids), time.perf_counter_ns()
         await phase.run(lines)
         elapsed_s = (time.perf_counter_ns() - began_ns) / 1e9
         await asyncio.sleep(SETTLE_S)
-        used_ns = cpu_ns(pids) - cpu_before
+        used_ns, busy_s = cpu_ns(pids) - cpu_before, core_busy_s(core) - busy_before
     finally:
         gc.enable()
         for line in lines:
             line.close()
     p50, p99 = (percentile(phase.latencies_ns, share) / 1000 for share in (0.5, 0.99))
-    return Outcome(scenario.name, scenario.exchanges, scenario.units, elapsed_s, used_ns, p50, p99)
+    others = max(0.0, busy_s - used_ns / 1e9) / (elapsed_s + SETTLE_S)
+    return Outcome(scenario.name, scenario.exchanges, scenario.units, elapsed_s, used_ns, p50, p99, others)
 
 
 def main() -> None:
     order = json.load(sys.stdin)
     try:
-        outcome = uvloop.run(measure(Scenario(**order["scenario"]), order["host"], order["port"], order["pids"]))
+        scenario = Scenario(**order.pop("scenario"))
+        outcome = uvloop.run(measure(scenario, **order))
     except LoadError as error:
         sys.exit(str(error))
     json.dump(asdict(outcome), sys.stdout)

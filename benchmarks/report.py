@@ -95,6 +95,18 @@ def verdicts(samples: Sequence[Sample], suite: Sequence[Scenario]) -> list[str]:
     return lines
 
 
+def disturbance(samples: Sequence[Sample]) -> str:
+    """Return how much of the measured core other work took; above a few percent the figures say little."""
+    shares = [sample.outcome.others for sample in samples if sample.outcome.cpu_ns]
+    if not shares:
+        return ""
+    middle, worst = statistics.median(shares), max(shares)
+    warning = (
+        " (the machine was not quiet: expect figures that are too high, and ratios that waver)" if middle > 0.05 else ""
+    )
+    return f"other work on the measured core: median {middle:.0%}, worst round {worst:.0%}{warning}"
+
+
 def _cpu_cell(medians: Medians, system: str, scenario: Scenario) -> str:
     cpu_us = medians.cpu_us(system, scenario.name)
     if not cpu_us:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from benchmarks.clocks import rss_bytes, tree
+from benchmarks.clocks import rss_bytes, split_cpus, tree
 from benchmarks.load import Outcome
 from benchmarks.scenarios import Scenario
 
@@ -167,7 +167,8 @@ def gateway(name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path)
 
 def drive(system: System, scenario: Scenario, cpus: set[int]) -> Outcome:
     """Run the generator once, in a process of its own. Raises: BenchError with the generator's complaint."""
-    order = {"scenario": asdict(scenario), "host": HOST, "port": system.port, "pids": system.pids()}
+    (core,) = split_cpus()[0]
+    order = {"scenario": asdict(scenario), "host": HOST, "port": system.port, "pids": system.pids(), "core": core}
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
     try:

@@ -31,7 +31,7 @@ async def counts(port: int) -> dict[str, int]:
 async def test_generator_counts_what_the_mock_sent_and_no_more() -> None:
     async with await listen() as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await measure(PLAIN, HOST, port, [])
+        outcome = await measure(PLAIN, HOST, port, [], 0)
         assert (outcome.exchanges, outcome.units) == (20, 20)
         assert (await counts(port))["plain"] == 20 + 3 * 4  # three connections warm up with four exchanges each
 
@@ -39,7 +39,7 @@ async def test_generator_counts_what_the_mock_sent_and_no_more() -> None:
 async def test_generator_counts_every_event_of_every_stream() -> None:
     async with await listen() as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await measure(STREAM, HOST, port, [])
+        outcome = await measure(STREAM, HOST, port, [], 0)
         seen = await counts(port)
         assert outcome.units == 70
         assert (seen["events"], seen["streams"], seen["cut"]) == (70 + 5 * 4 * 4, 10 + 5 * 4, 0)
@@ -48,7 +48,7 @@ async def test_generator_counts_every_event_of_every_stream() -> None:
 async def test_timetable_sends_every_request_even_with_one_connection() -> None:
     async with await listen() as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await measure(replace(PLAIN, connections=1, rate_per_s=2000.0), HOST, port, [])
+        outcome = await measure(replace(PLAIN, connections=1, rate_per_s=2000.0), HOST, port, [], 0)
         assert outcome.exchanges == 20
         assert 0 < outcome.p50_us <= outcome.p99_us
         assert (await counts(port))["plain"] == 24
@@ -77,7 +77,7 @@ async def test_any_wrong_answer_ends_the_run_with_its_reason(answer: bytes, comp
 
     async with await asyncio.start_server(reply, HOST, 0) as server:
         with pytest.raises(LoadError, match=complaint):
-            await measure(replace(PLAIN, connections=1), HOST, server.sockets[0].getsockname()[1], [])
+            await measure(replace(PLAIN, connections=1), HOST, server.sockets[0].getsockname()[1], [], 0)
 
 
 @pytest.mark.parametrize("scenario", suite(short=False), ids=lambda scenario: scenario.name)
@@ -99,7 +99,7 @@ def test_stream_answer_is_a_role_words_a_stop_and_the_terminator() -> None:
 
 def test_ratio_is_of_medians_and_a_missed_bar_is_named() -> None:
     def sample(number: int, system: str, cpu_us: int) -> report.Sample:
-        return report.Sample(number, system, Outcome("plain", 10, 10, 1.0, cpu_us * 10_000, 1.0, 2.0))
+        return report.Sample(number, system, Outcome("plain", 10, 10, 1.0, cpu_us * 10_000, 1.0, 2.0, 0.2))
 
     samples = [
         sample(1, "nginx", 10),
@@ -112,6 +112,7 @@ def test_ratio_is_of_medians_and_a_missed_bar_is_named() -> None:
     assert report.Medians(samples).ratio("gateway", "plain") == 6.0
     assert report.verdicts(samples, [PLAIN]) == ["plain request, 1 KB: 6.00 × nginx; bar 5 × nginx: MISSED"]
     assert "| 120.0 (6.00 ×) |" in report.table(samples, [PLAIN], {})
+    assert "median 20%, worst round 20% (the machine was not quiet" in report.disturbance(samples)
 
 
 def test_profile_shares_the_microseconds_among_functions_by_samples() -> None:
