@@ -16,7 +16,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -27,7 +27,9 @@ from typing import Any, Final, Literal, TypeGuard
 
 from gateway.errors import ConfigError
 from gateway.plugin import Plugin
+from gateway.runtime.config import PluginConfig
 from gateway.runtime.home import STANDARD, Home
+from gateway.runtime.options import lay_over
 
 HOOKS: Final = ("http_routes", "identify", "handle", "attempt", "observe", "transform", "complete", "finish")
 EXTRAS: Final = {
@@ -47,6 +49,23 @@ _serial = itertools.count(1)
 def hooks_of(cls: type[Plugin]) -> tuple[str, ...]:
     """Return the hooks that `cls` overrides, in the order in which a request meets them."""
     return tuple(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Plugin, hook))
+
+
+def chain_of(everywhere: Sequence[PluginConfig], route: Sequence[PluginConfig]) -> tuple[PluginConfig, ...]:
+    """Return a route's plugins, outermost first: the global ones, then inside them those only the route names.
+
+    A plugin named again on the route keeps its global position with its options laid over the global ones; one
+    that the route turns off is gone.
+    """
+    again = {plugin.name: plugin for plugin in route}
+    chain = [_laid_over(plugin, again.pop(plugin.name, None)) for plugin in everywhere]
+    return tuple(plugin for plugin in (*chain, *again.values()) if plugin.options is not None)
+
+
+def _laid_over(plugin: PluginConfig, again: PluginConfig | None) -> PluginConfig:
+    if again is None or again.options is None or plugin.options is None:
+        return again or plugin
+    return replace(again, use=again.use or plugin.use, options=lay_over(plugin.options, again.options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +130,15 @@ class Catalog:
         return Origin(self._home.shown(path), "standard" if path.parent == self._standard else "home")
 
     def options_schema(self, name: str, use: str | None = None) -> Mapping[str, Any]:
-        """Return the JSON Schema of the plugin's options. Raises: ConfigError."""
-        return self.load(name, use).options_schema
+        """Return the JSON Schema of the plugin's options. Raises: ConfigError without a place of its own, because
+        the loader tells it at the entry that names the plugin; the plugin file's line stands in its text."""
+        try:
+            return self.load(name, use).options_schema
+        except ConfigError as error:
+            place = (
+                f"{error.file}:{error.line}:{error.column}: " if error.line else f"{error.file}: " if error.file else ""
+            )
+            raise ConfigError(place + error.problem, cure=error.cure) from error
 
     def load(self, name: str, use: str | None = None) -> type[Plugin]:
         """Return the plugin's class, the same one each time.
