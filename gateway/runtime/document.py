@@ -88,9 +88,8 @@ class Node:
         node = self
         for step in path:
             value = node.value
-            if isinstance(value, dict) and step in value:
-                node = value[step]
-            elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
+            if in_list or (isinstance(value, dict) and step in value):
                 node = value[step]
             else:
                 break
@@ -98,11 +97,19 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """Yield every node below and including this one, in the order of the file."""
-        yield self
-        value = self.value
-        if isinstance(value, (dict, list)):
-            for node in value.values() if isinstance(value, dict) else value:
-                yield from node.walk()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            value = node.value
+            if isinstance(value, dict):
+                waiting.extend(reversed(value.values()))
+            elif isinstance(value, list):
+                waiting.extend(reversed(value))
+
+    def is_broken(self) -> bool:
+        """Whether a value here or below could not be expanded."""
+        return any(node.broken for node in self.walk())
 
     def error(self, problem: str, *, path: str = "", cure: str = "") -> ConfigError:
         """Return an error that stands here."""
@@ -165,7 +172,9 @@ class _Builder:
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             raise ConfigError(f"not valid YAML: {error.problem}", file=self.file, line=line, column=column) from None
         except yaml.reader.ReaderError as error:
-            raise ConfigError("not valid YAML: a control character", file=self.file, line=1, column=1, cure="remove it") from error
+            raise ConfigError(
+                "not valid YAML: a control character", file=self.file, line=1, column=1, cure="remove it"
+            ) from error
         if self.root is None or self.root.value is None:
             raise ConfigError("empty", file=self.file, line=1, column=1, cure='begin with "version: 1"')
         return self.root
@@ -242,7 +251,9 @@ class _Builder:
     def count(self, size: int, event: Any) -> None:
         self.nodes += size
         if self.nodes > MAX_NODES:
-            raise self.problem(event, f"more than {MAX_NODES} values once aliases are expanded", "use fewer aliases or split the file")
+            raise self.problem(
+                event, f"more than {MAX_NODES} values once aliases are expanded", "use fewer aliases or split the file"
+            )
 
     def attach(self, node: Node) -> None:
         """Put a complete node where it belongs, and let the parent know how large and deep it is."""

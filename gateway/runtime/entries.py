@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from gateway.errors import ConfigError
 from gateway.runtime.config import Place, PluginConfig
 from gateway.runtime.document import Node
@@ -36,7 +38,7 @@ class EntryReader:
         self.catalog = catalog
         self.names = frozenset(catalog.names())
         self.errors: list[ConfigError] = []
-        self._schemas: dict[tuple[str, str | None], Mapping[str, Any] | ConfigError] = {}
+        self._rules: dict[tuple[str, str | None], Draft202012Validator | ConfigError] = {}
 
     def read_global(self, written: Sequence[tuple[Node, str]]) -> dict[str, tuple[PluginConfig, Entry]]:
         """Return the global chain in order, by name, each with its defaults filled in."""
@@ -47,15 +49,21 @@ class EntryReader:
             if entry is None or self._repeated(entry, first):
                 continue
             if entry.off:
-                self._complain(entry, f'"{entry.name}: off" stands in the global chain', "leave the plugin out, or turn it off on a route")
+                self._complain(
+                    entry,
+                    f'"{entry.name}: off" stands in the global chain',
+                    "leave the plugin out, or turn it off on a route",
+                )
                 continue
-            schema = self._schema(entry)
-            options = None if schema is None else self._options(entry, schema, {}, defaults=True)
+            rules = self._rules_of(entry)
+            options = None if rules is None else self._options(entry, rules, {}, defaults=True)
             if options is not None:
                 chain[entry.name] = (PluginConfig(entry.name, entry.use, options, _place(entry)), entry)
         return chain
 
-    def read_route(self, written: Sequence[tuple[Node, str]], chain: Mapping[str, tuple[PluginConfig, Entry]]) -> tuple[PluginConfig, ...]:
+    def read_route(
+        self, written: Sequence[tuple[Node, str]], chain: Mapping[str, tuple[PluginConfig, Entry]]
+    ) -> tuple[PluginConfig, ...]:
         """Return a route's own entries. One that is also global keeps only what it names, to be laid over that."""
         plugins: list[PluginConfig] = []
         first: dict[str, Entry] = {}
@@ -66,14 +74,14 @@ class EntryReader:
             below = chain.get(entry.name)
             if below is not None and entry.use is None:
                 entry = Entry(entry.name, below[1].use, entry.options, entry.off, entry.node, entry.path)
-            schema = self._schema(entry)
-            if schema is None:
+            rules = self._rules_of(entry)
+            if rules is None:
                 continue
             if entry.off:
                 plugins.append(PluginConfig(entry.name, entry.use, None, _place(entry)))
                 continue
             under = below[1].options.plain() if below and below[1].options else {}
-            options = self._options(entry, schema, under or {}, defaults=below is None)
+            options = self._options(entry, rules, under or {}, defaults=below is None)
             if options is not None:
                 plugins.append(PluginConfig(entry.name, entry.use, options, _place(entry)))
         return tuple(plugins)
@@ -84,7 +92,13 @@ class EntryReader:
         if isinstance(node.value, str) and node.value:
             return Entry(node.value, None, None, False, node, path)
         if not isinstance(node.value, dict) or not node.value:
-            self.errors.append(node.error("must be the name of a plugin, or {name: options}", path=path, cure='write for example "- request_id"'))
+            self.errors.append(
+                node.error(
+                    "must be the name of a plugin, or {name: options}",
+                    path=path,
+                    cure='write for example "- request_id"',
+                )
+            )
             return None
         use, others = None, dict(node.value)
         if "use" in others:
@@ -99,16 +113,34 @@ class EntryReader:
         if len(others) > 1:
             names = " and ".join(f'"{key}"' for key in list(others)[:2])
             key = list(others)[1]
-            self.errors.append(node.key_error(key, f"an entry names one plugin, this one has {names}", path=path, cure="indent options under the plugin's name"))
+            self.errors.append(
+                node.key_error(
+                    key,
+                    f"an entry names one plugin, this one has {names}",
+                    path=path,
+                    cure="indent options under the plugin's name",
+                )
+            )
             return None
         name, options = next(iter(others.items()))
         if options is not None and options.value is None:
             options = None
-        if options is not None and isinstance(options.value, dict) and use is None and "use" in options.value and name not in self.names:
+        if (
+            options is not None
+            and isinstance(options.value, dict)
+            and use is None
+            and "use" in options.value
+            and name not in self.names
+        ):
             use = self._use(options.value["use"], f"{path}.{name}")
             if use is None:
                 return None
-            inner = Node({key: value for key, value in options.value.items() if key != "use"}, options.file, options.line, options.column)
+            inner = Node(
+                {key: value for key, value in options.value.items() if key != "use"},
+                options.file,
+                options.line,
+                options.column,
+            )
             inner.keys = options.keys
             options = inner
         off = options is not None and options.value == "off"
@@ -122,47 +154,66 @@ class EntryReader:
         if isinstance(node.value, str) and _USE.fullmatch(node.value):
             return node.value
         if not node.broken:
-            self.errors.append(node.error("this does not name a class", path=f"{path}.use", cure="write package.module:Class or file.py:Class"))
+            self.errors.append(
+                node.error(
+                    "this does not name a class", path=f"{path}.use", cure="write package.module:Class or file.py:Class"
+                )
+            )
         return None
 
     def _repeated(self, entry: Entry, first: dict[str, Entry]) -> bool:
         before = first.setdefault(entry.name, entry)
         if before is entry:
             return False
-        self._complain(entry, f'plugin "{entry.name}" stands in this chain twice', f"keep one; the first is at {before.node.file}:{before.node.line}")
+        self._complain(
+            entry,
+            f'plugin "{entry.name}" stands in this chain twice',
+            f"keep one; the first is at {before.node.file}:{before.node.line}",
+        )
         return True
 
-    def _schema(self, entry: Entry) -> Mapping[str, Any] | None:
+    def _rules_of(self, entry: Entry) -> Draft202012Validator | None:
         key = (entry.name, entry.use)
-        if key not in self._schemas:
+        if key not in self._rules:
             try:
                 if entry.use is None and entry.name not in self.names:
-                    raise ConfigError(f'unknown plugin "{entry.name}"', cure=suggest(entry.name, self.names, otherwise="found"))
-                self._schemas[key] = self.catalog.options_schema(entry.name, entry.use)
+                    raise ConfigError(
+                        f'unknown plugin "{entry.name}"', cure=suggest(entry.name, self.names, otherwise="found")
+                    )
+                self._rules[key] = validator(self.catalog.options_schema(entry.name, entry.use))
             except ConfigError as error:
-                self._schemas[key] = error
-        found = self._schemas[key]
+                self._rules[key] = error
+        found = self._rules[key]
         if isinstance(found, ConfigError):
-            self._complain(entry, found.problem, found.cure)
+            if not found.file:
+                self._complain(entry, found.problem, found.cure)
+            elif found not in self.errors:
+                # The plugin's own file is wrong: told there, once, however many chains name it.
+                self.errors.append(found)
             return None
         return found
 
-    def _options(self, entry: Entry, schema: Mapping[str, Any], under: Mapping[str, Any], *, defaults: bool) -> Mapping[str, Any] | None:
-        """Return the entry's options converted, None when they are wrong. What is checked is what will run: the options laid over `under`."""
+    def _options(
+        self, entry: Entry, rules: Draft202012Validator, under: Mapping[str, Any], *, defaults: bool
+    ) -> Mapping[str, Any] | None:
+        """Return the entry's options converted, None when they are wrong.
+
+        What is checked is what will run: the options laid over `under`.
+        """
         node = entry.options or Node({}, entry.node.file, entry.node.line, entry.node.column)
         where = path_text(entry.path, [entry.name])
-        settle(node, schema)
+        settle(node, rules.schema)
         given = node.plain()
         errors: list[ConfigError] = []
-        for error in validator(schema).iter_errors(lay_over(under, given)):
+        for error in rules.iter_errors(lay_over(under, given)):
             steps = list(error.absolute_path)
             # What the global entry got wrong is told there, once.
             if not steps or steps[0] in given:
                 errors.extend(explain(error, node, where))
         self.errors.extend(errors)
-        if errors or any(below.broken for below in node.walk()):
+        if errors or node.is_broken():
             return None
-        return convert(given, schema, defaults=defaults)
+        return convert(given, rules.schema, defaults=defaults)
 
     def _complain(self, entry: Entry, problem: str, cure: str) -> None:
         self.errors.append(entry.node.error(problem, path=entry.path, cure=cure))

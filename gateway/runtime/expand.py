@@ -73,7 +73,10 @@ class Expansion:
             return self._file(reference[5:].strip())
         found = _VARIABLE.fullmatch(reference)
         if found is None:
-            raise _Unset(f'"${{{reference.partition(":")[0]}…}}" is no reference', "write ${NAME}, ${NAME:-default} or ${file:PATH}")
+            raise _Unset(
+                f'"${{{reference.partition(":")[0]}…}}" is no reference',
+                "write ${NAME}, ${NAME:-default} or ${file:PATH}",
+            )
         name, default = found[1], found[2]
         names.append(name)
         value = self.environ.get(name)
@@ -95,5 +98,7 @@ class Expansion:
             raise _Unset(f'the file "{name}" is not UTF-8', "name a text file that holds one value") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "a bad path"
-            raise _Unset(f'cannot read the file "{name}": {reason}', "a relative path starts at the file it stands in") from None
+            raise _Unset(
+                f'cannot read the file "{name}": {reason}', "a relative path starts at the file it stands in"
+            ) from None
         return text.removesuffix("\n").removesuffix("\r")

@@ -42,7 +42,9 @@ class Home:
             candidate = folder / relative
             if candidate.is_file():
                 return candidate
-        raise ConfigError(f'no file "{relative}" in the home or the standard home', cure="a relative path starts at the home's folder")
+        raise ConfigError(
+            f'no file "{relative}" in the home or the standard home', cure="a relative path starts at the home's folder"
+        )
 
 
 def find_home(arg: str | None, environ: Mapping[str, str]) -> Home:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.runtime.text import FORMS
-from gateway.runtime.validate import schemas_of_key, validator
+from gateway.runtime.validate import MAX_REFERENCES, refer, schemas_of_key, validator
 
 
-def convert(options: Mapping[str, Any], schema: Mapping[str, Any], *, defaults: bool = True) -> dict[str, Any]:
+def convert(options: Mapping[str, Any], schema: Any, *, defaults: bool = True) -> dict[str, Any]:
     """Return valid `options` with the text forms of `schema` read and its defaults filled in, at every depth.
 
     With `defaults` False the top level gets none: what a route lays over the global options is only what it names.
@@ -25,7 +25,7 @@ def lay_over(global_options: Mapping[str, Any], route_options: Mapping[str, Any]
 
 
 class _Conversion:
-    def __init__(self, root: Mapping[str, Any]) -> None:
+    def __init__(self, root: Any) -> None:
         self.root = root
         self.validator = validator(root)
 
@@ -38,7 +38,7 @@ class _Conversion:
                     return form.read(value)
             return value
         if isinstance(value, list):
-            items = next((one["items"] for one in known if "items" in one), {})
+            items: Any = next((one["items"] for one in known if "items" in one), {})
             return [self.convert(item, items) for item in value]
         if not isinstance(value, Mapping):
             return value
@@ -55,15 +55,12 @@ class _Conversion:
 
     def applying(self, schema: Any, value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
         """Yield the schemas that speak about `value`: through $ref and allOf, and the fitting branches of a choice."""
-        if not isinstance(schema, Mapping) or depth > 20:
+        if not isinstance(schema, Mapping) or depth > MAX_REFERENCES:
             return
         yield schema
         reference = schema.get("$ref")
         if isinstance(reference, str) and reference.startswith("#"):
-            target: Any = self.root
-            for part in filter(None, reference[1:].split("/")):
-                target = target.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(target, Mapping) else {}
-            yield from self.applying(target, value, depth + 1)
+            yield from self.applying(refer(self.root, reference), value, depth + 1)
         for branch in schema.get("allOf", ()):
             yield from self.applying(branch, value, depth + 1)
         for branch in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
 from gateway.runtime.config import Place, ProviderConfig
-from gateway.runtime.document import Node, read_document
-from gateway.runtime.home import STANDARD, Home
-from gateway.runtime.schema import PROVIDER
+from gateway.runtime.document import Node
+from gateway.runtime.home import Home
+from gateway.runtime.known import KnownProvider
+from gateway.runtime.surface import PROVIDER
 from gateway.runtime.text import duration, percent
-from gateway.runtime.validate import check, suggest
+from gateway.runtime.validate import check, suggest, validator
 from gateway.secret import Secret
 
-KNOWN_FILE: Final = Path("config/providers.yaml")
-_DIALECTS = PROVIDER["properties"]["dialect"]["enum"]
-_KNOWN_ENTRY: Final[Mapping[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "dialect": {"enum": _DIALECTS},
-        "base_url": {"type": "string", "minLength": 1},
-        "key_variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
-        "needs_key": {"type": "boolean"},
-        "key_header": {"enum": ["authorization", "x-api-key", "api-key"]},
-        "max_tokens_field": PROVIDER["properties"]["max_tokens_field"],
-        "free": {"type": "boolean"},
-    },
-    "additionalProperties": False,
-}
+_RULES: Final = validator(PROVIDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -42,52 +28,6 @@ _NOT_OURS: Final = frozenset(
 )  # fmt: skip
 _ECHO_ONLY: Final = ("delay", "fail")
 _OLLAMA_ONLY: Final = ("num_ctx", "keep_alive")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownProvider:
-    """One entry of config/providers.yaml. `quirks` are what is left for dialects and transports."""
-
-    dialect: str | None
-    base_url: str | None
-    key_variable: str | None
-    needs_key: bool
-    free: bool
-    quirks: Mapping[str, Any]
-
-
-def read_known(home: Home, read: dict[Path, bytes]) -> dict[str, KnownProvider]:
-    """Return the known providers, the home's entries laid over the standard ones; add the files to `read`.
-
-    Raises: ConfigError at the place that is wrong.
-    """
-    merged: dict[str, dict[str, Any]] = {}
-    # The checkout's own home is the standard one: read once.
-    for path in dict.fromkeys((STANDARD / KNOWN_FILE, home.folder / KNOWN_FILE)):
-        if not path.is_file():
-            continue
-        content = read[path] = path.read_bytes()
-        root = read_document(content, home.shown(path))
-        if not isinstance(root.value, dict):
-            raise root.error("must be a mapping of provider names")
-        for name, node in root.value.items():
-            errors = check(node, _KNOWN_ENTRY, name)
-            if errors:
-                raise errors[0]
-            merged.setdefault(name, {}).update(node.plain())
-    return {name: _known(facts) for name, facts in merged.items()}
-
-
-def _known(facts: dict[str, Any]) -> KnownProvider:
-    quirks = {key: facts[key] for key in ("key_header", "max_tokens_field") if key in facts}
-    return KnownProvider(
-        dialect=facts.get("dialect"),
-        base_url=facts.get("base_url"),
-        key_variable=facts.get("key_variable"),
-        needs_key=facts.get("needs_key", True),
-        free=facts.get("free", False),
-        quirks=quirks,
-    )
 
 
 class ProviderReader:
@@ -102,10 +42,12 @@ class ProviderReader:
         """Return the provider, None when it is wrong; why is then in `errors`."""
         before = len(self.errors)
         if not _NAME.fullmatch(name):
-            self._complain(place, f'"{name}" is no provider name', "use letters, digits, dot, dash and underscore, 64 at most")
-        found = check(node, PROVIDER, path)
+            self._complain(
+                place, f'"{name}" is no provider name', "use letters, digits, dot, dash and underscore, 64 at most"
+            )
+        found = check(node, _RULES, path)
         self.errors.extend(found)
-        if found or any(below.broken for below in node.walk()):
+        if found or node.is_broken():
             return None
         given: dict[str, Any] = node.plain() or {}
         known = self.known.get(name)
@@ -154,17 +96,26 @@ class ProviderReader:
         problem = _url_problem(url)
         if problem:
             # SECURITY: the URL itself may hold a password, so it is not shown.
-            self._complain(here, f"this base_url {problem}", "write scheme, host and path alone, such as https://host/v1")
+            self._complain(
+                here, f"this base_url {problem}", "write scheme, host and path alone, such as https://host/v1"
+            )
             return ""
         url = url.rstrip("/")
         if dialect in ("anthropic", "ollama") and url.endswith("/v1"):
-            self.warnings.append(f'{path}: the base_url of dialect {dialect} does not include /v1; remove it unless the server wants it twice')
+            self.warnings.append(
+                f"{path}: the base_url of dialect {dialect} does not include /v1; "
+                "remove it unless the server wants it twice"
+            )
         return url
 
-    def _only(self, given: Mapping[str, Any], keys: tuple[str, ...], dialect: str, owner: str, node: Node, path: str) -> None:
+    def _only(
+        self, given: Mapping[str, Any], keys: tuple[str, ...], dialect: str, owner: str, node: Node, path: str
+    ) -> None:
         for key in keys:
             if key in given and dialect != owner:
-                self.errors.append(node.key_error(key, f'"{key}" is for dialect {owner} alone', path=path, cure="remove it"))
+                self.errors.append(
+                    node.key_error(key, f'"{key}" is for dialect {owner} alone', path=path, cure="remove it")
+                )
 
     def _headers(self, node: Node, path: str) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -172,11 +123,19 @@ class ProviderReader:
         for name, value in holder.value.items() if holder is not node and isinstance(holder.value, dict) else ():
             where = f"{path}.headers"
             if not _HEADER_NAME.fullmatch(name):
-                self.errors.append(holder.key_error(name, "this is no header name", path=where, cure="use letters, digits and dashes"))
+                self.errors.append(
+                    holder.key_error(name, "this is no header name", path=where, cure="use letters, digits and dashes")
+                )
             elif name.lower() in _NOT_OURS:
-                self.errors.append(holder.key_error(name, f'the header "{name}" belongs to the connection', path=where, cure="remove it"))
+                self.errors.append(
+                    holder.key_error(
+                        name, f'the header "{name}" belongs to the connection', path=where, cure="remove it"
+                    )
+                )
             elif not _HEADER_VALUE.fullmatch(str(value.value)):
-                self.errors.append(value.error("this header value holds a control character", path=f"{where}.{name}", cure="remove it"))
+                self.errors.append(
+                    value.error("this header value holds a control character", path=f"{where}.{name}", cure="remove it")
+                )
             else:
                 headers[name] = str(value.value).strip()
         return headers
@@ -186,14 +145,22 @@ class ProviderReader:
     ) -> tuple[tuple[Secret, ...], bool]:
         """Return the keys that are not empty, and whether having none disables the provider; warn when it does."""
         if "api_key" in given and "api_keys" in given:
-            self.errors.append(node.key_error("api_keys", "api_key and api_keys together", path=path, cure="keep one; api_keys takes several"))
+            self.errors.append(
+                node.key_error(
+                    "api_keys", "api_key and api_keys together", path=path, cure="keep one; api_keys takes several"
+                )
+            )
         at = node.find(["api_key"]) if "api_key" in given else node.find(["api_keys"])
         nodes = [] if at is node else at.value if isinstance(at.value, list) else [at]
         keys: list[Secret] = []
         for one in nodes:
             text = "" if one.value is None else str(one.value).strip()
             if any(not "!" <= character <= "~" for character in text):
-                self.errors.append(one.error("this key holds a space or a control character", path=path, cure="give the key alone, in ASCII"))
+                self.errors.append(
+                    one.error(
+                        "this key holds a space or a control character", path=path, cure="give the key alone, in ASCII"
+                    )
+                )
             elif text:
                 keys.append(Secret(text))
         variable = known.key_variable if known else None
@@ -201,7 +168,13 @@ class ProviderReader:
         if not named and variable:
             from_environment = self.environ.get(variable, "").strip()
             if any(not "!" <= character <= "~" for character in from_environment):
-                self.errors.append(node.error(f"the key in {variable} holds a space or a control character", path=path, cure="set it to the key alone"))
+                self.errors.append(
+                    node.error(
+                        f"the key in {variable} holds a space or a control character",
+                        path=path,
+                        cure="set it to the key alone",
+                    )
+                )
             elif from_environment:
                 keys.append(Secret(from_environment))
         if given.get("auth") == "passthrough":
@@ -209,7 +182,9 @@ class ProviderReader:
         # What is known decides; of an unknown provider, naming a key says that it wants one.
         needs_key = known.needs_key if known else named
         if needs_key and not keys:
-            variables = list(dict.fromkeys(variable for one in nodes for variable in one.variables)) or ([variable] if variable else [])
+            variables = list(dict.fromkeys(variable for one in nodes for variable in one.variables)) or (
+                [variable] if variable else []
+            )
             cure = f"set {' or '.join(variables)}" if variables else "give it an api_key"
             self.warnings.append(f'{path}: provider "{name}" is disabled, its key is empty; {cure}')
         return tuple(keys), needs_key
@@ -223,7 +198,9 @@ class ProviderReader:
             self.errors.append(at.error(f"this proxy {problem}", path=f"{path}.proxy", cure="write http://host:port"))
         transport = node.find(["transport"])
         if transport is not node and transport.value == "direct":
-            self.errors.append(transport.error("a proxy needs transport http", path=f"{path}.transport", cure="remove transport:"))
+            self.errors.append(
+                transport.error("a proxy needs transport http", path=f"{path}.transport", cure="remove transport:")
+            )
         return str(at.value)
 
     def _tls_ca(self, tls: Mapping[str, Any], node: Node, path: str) -> Path | None:
@@ -232,11 +209,15 @@ class ProviderReader:
         at = node.find(["tls", "ca"])
         file = (self.home.folder / at.file).parent / str(at.value)
         if not file.is_file():
-            self.errors.append(at.error("no such file", path=f"{path}.tls.ca", cure="a relative path starts at the file it stands in"))
+            self.errors.append(
+                at.error("no such file", path=f"{path}.tls.ca", cure="a relative path starts at the file it stands in")
+            )
         return file
 
     def _complain(self, place: Place, problem: str, cure: str) -> None:
-        self.errors.append(ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure))
+        self.errors.append(
+            ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
+        )
 
 
 def _quirks(given: Mapping[str, Any], known: KnownProvider | None) -> dict[str, Any]:
@@ -274,6 +255,7 @@ def _url_problem(url: str) -> str:
 def echo_provider(file: str) -> ProviderConfig:
     """Return the built-in echo as it is when the file does not name it."""
     return ProviderConfig(
-        name="echo", dialect="echo", base_url="", credentials=(), needs_key=False, key_variable=None, auth="key", headers={},
-        transport="direct", proxy=None, tls_verify=True, tls_ca=None, free=True, quirks={}, place=Place(file, 0, 0, "providers.echo"),
+        name="echo", dialect="echo", base_url="", credentials=(), needs_key=False, key_variable=None, auth="key",
+        headers={}, transport="direct", proxy=None, tls_verify=True, tls_ca=None, free=True, quirks={},
+        place=Place(file, 0, 0, "providers.echo"),
     )  # fmt: skip

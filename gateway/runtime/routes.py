@@ -12,40 +12,56 @@ from gateway.route import Retry
 from gateway.runtime.config import Place, PluginConfig, RouteConfig, TargetConfig
 from gateway.runtime.document import Node
 from gateway.runtime.entries import Entry, EntryReader
-from gateway.runtime.schema import ROUTE
+from gateway.runtime.surface import ROUTE
 from gateway.runtime.text import duration_range
-from gateway.runtime.validate import check, suggest
+from gateway.runtime.validate import check, suggest, validator
 
+_RULES: Final = validator(ROUTE)
 _CAUSES: Final = ("any", "context_length", "content_filter")
 _DEFAULT: Final = Retry()
 _TARGET_MODEL = re.compile(r"[!-~]{1,256}")
 
 
 class RouteReader:
-    """Reads routes; collects errors. `providers` are the names declared, `known` those that could be."""
+    """Reads routes; collects errors. `providers` are the names declared, None when they are not
+    all known; `known` are those that could be."""
 
-    def __init__(self, providers: frozenset[str], known: frozenset[str], entries: EntryReader, chain: Mapping[str, tuple[PluginConfig, Entry]]) -> None:
+    def __init__(
+        self,
+        providers: frozenset[str] | None,
+        known: frozenset[str],
+        entries: EntryReader,
+        chain: Mapping[str, tuple[PluginConfig, Entry]],
+    ) -> None:
         self.providers, self.known, self.entries, self.chain = providers, known, entries, chain
         self.errors: list[ConfigError] = []
 
     def read(self, node: Node, path: str) -> RouteConfig | None:
         """Return the route, None when it is wrong; why is then in `errors`."""
         before = len(self.errors)
-        self.errors.extend(check(node, ROUTE, path))
+        self.errors.extend(check(node, _RULES, path))
         if not isinstance(node.value, dict):
             return None
         plugins_node = node.value.get("plugins")
         written = plugins_node.value if plugins_node is not None and isinstance(plugins_node.value, list) else []
-        plugins = self.entries.read_route([(one, f"{path}.plugins[{number}]") for number, one in enumerate(written)], self.chain)
-        # What the schema refused is left alone below; the rest of the route is still read, so that all errors show at once.
+        plugins = self.entries.read_route(
+            [(one, f"{path}.plugins[{number}]") for number, one in enumerate(written)], self.chain
+        )
+        # What the schema refused is left alone below; the rest is still read, so that all errors show at once.
         match = self._match(node, f"{path}.match")
         targets = self._targets(node.value.get("targets"), f"{path}.targets")
         fallbacks = self._fallbacks(node.value.get("fallbacks"), f"{path}.fallbacks")
-        if len(self.errors) > before or any(below.broken for below in node.walk()):
+        if len(self.errors) > before or node.is_broken():
             return None
-        plain: dict[str, Any] = {key: below.plain() for key, below in node.value.items() if key in ("name", "balance", "retry", "model_echo", "on_unsupported")}
+        plain: dict[str, Any] = {
+            key: below.plain()
+            for key, below in node.value.items()
+            if key in ("name", "balance", "retry", "model_echo", "on_unsupported")
+        }
         retry = plain.get("retry", {})
-        low, high = duration_range(retry["backoff"]) if "backoff" in retry else (_DEFAULT.backoff_min_s, _DEFAULT.backoff_max_s)
+        low, high = (
+            duration_range(retry["backoff"]) if "backoff" in retry else (_DEFAULT.backoff_min_s, _DEFAULT.backoff_max_s)
+        )
         return RouteConfig(
             name=plain["name"],
             model=match.get("model"),
@@ -116,12 +132,24 @@ class RouteReader:
         # SECURITY: a target that came out of an expansion is not shown.
         shown = "this value" if name.variables else f'"{name.value}"'
         if not slash or not provider or not model:
-            self.errors.append(name.error(f"{shown} is not provider/model", path=path, cure="write for example openai/gpt-5, or openai/* to keep the client's model"))
+            self.errors.append(
+                name.error(
+                    f"{shown} is not provider/model",
+                    path=path,
+                    cure="write for example openai/gpt-5, or openai/* to keep the client's model",
+                )
+            )
             return None
         if model != "*" and ("*" in model or not _TARGET_MODEL.fullmatch(model)):
-            self.errors.append(name.error(f"the model of {shown} is not one name", path=path, cure="name one model, or * alone to keep the client's"))
+            self.errors.append(
+                name.error(
+                    f"the model of {shown} is not one name",
+                    path=path,
+                    cure="name one model, or * alone to keep the client's",
+                )
+            )
             return None
-        if provider not in self.providers:
+        if self.providers is not None and provider not in self.providers:
             called = "of this target" if name.variables else f'"{provider}"'
             if provider in self.known:
                 problem, cure = f"provider {called} is known but not declared", f"add {provider}: {{}} under providers:"
@@ -132,7 +160,11 @@ class RouteReader:
         for key in ("params", "override"):
             for below in facts[key].walk() if key in facts else ():
                 if isinstance(below.value, float) and not math.isfinite(below.value):
-                    self.errors.append(below.error(f"{key} hold a number that JSON has not", path=f"{path}.{key}", cure="write a finite number"))
+                    self.errors.append(
+                        below.error(
+                            f"{key} hold a number that JSON has not", path=f"{path}.{key}", cure="write a finite number"
+                        )
+                    )
         weight = facts["weight"].value if "weight" in facts else 1
         return TargetConfig(
             provider=provider,

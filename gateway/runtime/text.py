@@ -106,7 +106,10 @@ def rate(text: str) -> Rate:
     """Return the rate that `60/min`, `10/s`, `100k/min` or `1M/day` is. Raises: ValueError."""
     found = _RATE.fullmatch(text)
     if found is None:
-        raise ValueError(f'"{text}" is not a rate; write an amount per s, min, hour, day, week or month, such as "60/min" or "100k/min"')
+        raise ValueError(
+            f'"{text}" is not a rate; write an amount per s, min, hour, day, week or month, '
+            'such as "60/min" or "100k/min"'
+        )
     amount = Decimal(found[1]) * _MULTIPLES[found[2]]
     if amount != int(amount) or amount < 1:
         raise ValueError(f'"{text}" is not a whole amount of 1 or more; write for example "60/min"')
@@ -117,7 +120,9 @@ def money(text: str) -> MoneyRate:
     """Return the allowance that `$10/day` or `$50/month` is. Raises: ValueError."""
     found = _MONEY.fullmatch(text)
     if found is None:
-        raise ValueError(f'"{text}" is not an amount of money; write dollars per hour, day, week or month, such as "$10/day"')
+        raise ValueError(
+            f'"{text}" is not an amount of money; write dollars per hour, day, week or month, such as "$10/day"'
+        )
     return MoneyRate(Decimal(found[1]), _PERIODS[found[2]][0])
 
 
@@ -136,7 +141,9 @@ def duration_range(text: str) -> tuple[float, float]:
         low = duration(low_text)
         high = duration(high_text) if dots else low
     except ValueError:
-        raise ValueError(f'"{text}" is not a range of durations; write the least and the most, such as "200ms..5s"') from None
+        raise ValueError(
+            f'"{text}" is not a range of durations; write the least and the most, such as "200ms..5s"'
+        ) from None
     if high < low:
         raise ValueError(f'"{text}" ends before it begins; write the smaller duration first, such as "200ms..5s"')
     return low, high

@@ -23,12 +23,15 @@ _TYPE_WORDS: Final = {
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|hash|headers?\.|authorization", re.IGNORECASE)
 _NUMBER_WORDS: Final = {
     "minimum": "must be {} or more", "maximum": "must be {} or less",
-    "exclusiveMinimum": "must be more than {}", "exclusiveMaximum": "must be less than {}", "multipleOf": "must be a multiple of {}",
+    "exclusiveMinimum": "must be more than {}", "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
     "minLength": "must have {} or more characters", "maxLength": "must have {} or fewer characters",
     "minItems": "must have {} or more entries", "maxItems": "must have {} or fewer entries",
     "minProperties": "must have {} or more keys", "maxProperties": "must have {} or fewer keys",
 }  # fmt: skip
 
+MAX_REFERENCES: Final = 20
+"""How many $ref and choices deep a schema is followed: more is a cycle."""
 _PROBE = Draft202012Validator({})
 _FORMATS = FormatChecker(formats=())
 
@@ -46,22 +49,8 @@ for _name in FORMS:
 
 
 def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
-    """Return a validator of `schema` that knows the text forms."""
+    """Return a validator of `schema` that knows the text forms. Made once a schema: making costs more than using."""
     return Draft202012Validator(schema, format_checker=_FORMATS)
-
-
-# One validator a schema: making one costs more than using it, and a thousand routes share theirs. The
-# schemas are constants and the plugins' own, so the key, their identity, stays true while they are kept alive here.
-_kept: dict[int, Draft202012Validator] = {}
-
-
-def _validator_of(schema: Mapping[str, Any]) -> Draft202012Validator:
-    found = _kept.get(id(schema))
-    if found is None:
-        if len(_kept) > 500:
-            _kept.clear()
-        found = _kept[id(schema)] = validator(schema)
-    return found
 
 
 def suggest(name: str, known: Iterable[str], *, otherwise: str = "known") -> str:
@@ -101,11 +90,11 @@ def shown(node: Node, path: str) -> str:
     return f'"{text}"' if isinstance(node.value, str) else text
 
 
-def check(node: Node, schema: Mapping[str, Any], path: str) -> list[ConfigError]:
-    """Return everything about `node` that `schema` forbids, in no particular order; empty when it fits."""
-    settle(node, schema)
+def check(node: Node, rules: Draft202012Validator, path: str) -> list[ConfigError]:
+    """Return everything about `node` that `rules` forbid, in no particular order; empty when it fits."""
+    settle(node, rules.schema)
     errors: list[ConfigError] = []
-    for error in _validator_of(schema).iter_errors(node.plain()):
+    for error in rules.iter_errors(node.plain()):
         errors.extend(explain(error, node, path))
     return errors
 
@@ -115,7 +104,7 @@ def explain(error: ValidationError, node: Node, path: str) -> list[ConfigError]:
     steps = list(error.absolute_path)
     at = node.find(steps)
     where = path_text(path, steps)
-    if any(below.broken for below in at.walk()):
+    if at.is_broken():
         return []
     if error.validator in ("anyOf", "oneOf") and error.context:
         return _branches(error, node, path, at, where)
@@ -135,15 +124,22 @@ def _branches(error: ValidationError, node: Node, path: str, at: Node, where: st
     if meant:
         return [ours for inner in min(meant, key=len) for ours in explain(inner, node, path)]
     wanted: list[str] = []
-    for branch in error.validator_value:
-        for word in [str(value) for value in branch.get("enum", [])] or [_types(branch.get("type")) or str(branch.get("const", ""))]:
+    choices: Any = error.validator_value
+    for branch in choices:
+        for word in [str(value) for value in branch.get("enum", [])] or [
+            _types(branch.get("type")) or str(branch.get("const", ""))
+        ]:
             if word and word not in wanted:
                 wanted.append(word)
-    return [at.error(f"must be {_alternatives(wanted)}, not {shown(at, where)}", path=where, cure="see `gateway schema`")]
+    return [
+        at.error(f"must be {_alternatives(wanted)}, not {shown(at, where)}", path=where, cure="see `gateway schema`")
+    ]
 
 
 def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigError]:
-    keyword, wanted, schema = str(error.validator), error.validator_value, error.schema
+    keyword = str(error.validator)
+    wanted: Any = error.validator_value
+    schema: Any = error.schema
     if not isinstance(schema, Mapping):
         yield at.error("is not allowed here", path=where, cure="remove it")
     elif keyword in ("additionalProperties", "unevaluatedProperties"):
@@ -160,7 +156,9 @@ def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigE
         choices = [str(value) for value in (wanted if keyword == "enum" else [wanted])]
         choices = list(dict.fromkeys(choices))
         if at.value in schema.get("x-later", ()):
-            yield at.error(f"this version does not have {shown(at, where)}", path=where, cure=f"write {_alternatives(choices)}")
+            yield at.error(
+                f"this version does not have {shown(at, where)}", path=where, cure=f"write {_alternatives(choices)}"
+            )
         else:
             near = "" if at.variables else suggest(at.text, choices, otherwise="write one of")
             cure = near if near.startswith("did") else f"write {_alternatives(choices)}"
@@ -173,11 +171,19 @@ def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigE
     elif keyword == "uniqueItems":
         yield at.error("holds the same entry twice", path=where, cure="remove one")
     elif keyword == "pattern":
-        yield at.error(f"{shown(at, where)} has not the right form", path=where, cure=_cure(schema, f"it must match {wanted}"))
+        yield at.error(
+            f"{shown(at, where)} has not the right form", path=where, cure=_cure(schema, f"it must match {wanted}")
+        )
     elif keyword in _NUMBER_WORDS:
-        yield at.error(f"{_NUMBER_WORDS[keyword].format(wanted)}, not {_measured(at, keyword, where)}", path=where, cure=_cure(schema, "change it"))
+        yield at.error(
+            f"{_NUMBER_WORDS[keyword].format(wanted)}, not {_measured(at, keyword, where)}",
+            path=where,
+            cure=_cure(schema, "change it"),
+        )
     else:
-        yield at.error(f'does not satisfy "{keyword}" of the schema', path=where, cure=_cure(schema, "see `gateway schema`"))
+        yield at.error(
+            f'does not satisfy "{keyword}" of the schema', path=where, cure=_cure(schema, "see `gateway schema`")
+        )
 
 
 def _unknown_keys(schema: Mapping[str, Any], at: Node, where: str) -> Iterator[ConfigError]:
@@ -189,7 +195,9 @@ def _unknown_keys(schema: Mapping[str, Any], at: Node, where: str) -> Iterator[C
         if key in schema.get("x-later", ()):
             yield at.key_error(key, f'this version does not have "{key}"', path=where, cure="remove it")
         elif key == "<<":
-            yield at.key_error(key, 'merge keys ("<<") are not read', path=where, cure="write the settings out, or alias whole values")
+            yield at.key_error(
+                key, 'merge keys ("<<") are not read', path=where, cure="write the settings out, or alias whole values"
+            )
         else:
             yield at.key_error(key, f'unknown key "{key}"', path=where, cure=suggest(key, known))
 
@@ -214,7 +222,7 @@ def _cure(schema: Mapping[str, Any], otherwise: str) -> str:
     return description[:1].lower() + description[1:] if description else otherwise
 
 
-def settle(node: Node, schema: Mapping[str, Any]) -> None:
+def settle(node: Node, schema: Any) -> None:
     """Give every scalar that came out of an expansion back as text where the schema wants text.
 
     `${PORT}` is typed again after expansion; an all-digit key in a text field must not become a number by that.
@@ -231,7 +239,9 @@ def _settle(node: Node, schemas: Sequence[Any], root: Mapping[str, Any]) -> None
     elif isinstance(node.value, list):
         for child in node.value:
             _settle(child, [schema["items"] for schema in known if "items" in schema], root)
-    elif node.variables and not isinstance(node.value, str) and not any(_accepts(schema, node.value) for schema in known):
+    elif (
+        node.variables and not isinstance(node.value, str) and not any(_accepts(schema, node.value) for schema in known)
+    ):
         node.value = node.text
 
 
@@ -246,19 +256,25 @@ def _accepts(schema: Mapping[str, Any], value: object) -> bool:
 
 def options_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
     """Yield `schema` and every schema it may stand for: through $ref inside the document, allOf, anyOf and oneOf."""
-    if not isinstance(schema, Mapping) or depth > 20:
+    if not isinstance(schema, Mapping) or depth > MAX_REFERENCES:
         return
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#"):
-        target: Any = root
-        for part in reference[1:].strip("/").split("/"):
-            target = target.get(part.replace("~1", "/").replace("~0", "~"), {}) if part and isinstance(target, Mapping) else target
-        yield from options_of(target, root, depth + 1)
+        yield from options_of(refer(root, reference), root, depth + 1)
     branches = [branch for word in ("anyOf", "oneOf", "allOf") for branch in schema.get(word, ())]
     for branch in branches:
         yield from options_of(branch, root, depth + 1)
-    if not branches and reference is None or schema.keys() & {"type", "properties", "items", "additionalProperties", "enum"}:
+    if schema.keys() & {"type", "properties", "items", "additionalProperties", "enum"} or not (branches or reference):
         yield schema
+
+
+def refer(root: Mapping[str, Any], reference: str) -> Any:
+    """Return what a local reference (`#/$defs/x`) points at in `root`; {} when there is nothing."""
+    target: Any = root
+    for part in filter(None, reference[1:].split("/")):
+        step = part.replace("~1", "/").replace("~0", "~")
+        target = target.get(step, {}) if isinstance(target, Mapping) else {}
+    return target
 
 
 def schemas_of_key(schema: Mapping[str, Any], key: str) -> list[Any]:

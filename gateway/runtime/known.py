@@ -1,0 +1,76 @@
+"""What is known of providers: config/providers.yaml of the standard home, and the operator's laid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.runtime.document import read_document
+from gateway.runtime.home import STANDARD, Home
+from gateway.runtime.surface import PROVIDER
+from gateway.runtime.validate import check, validator
+
+KNOWN_FILE: Final = Path("config/providers.yaml")
+_DIALECTS = PROVIDER["properties"]["dialect"]["enum"]
+_KNOWN_ENTRY: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "dialect": {"enum": _DIALECTS},
+        "base_url": {"type": "string", "minLength": 1},
+        "key_variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        "needs_key": {"type": "boolean"},
+        "key_header": {"enum": ["authorization", "x-api-key", "api-key"]},
+        "max_tokens_field": PROVIDER["properties"]["max_tokens_field"],
+        "free": {"type": "boolean"},
+    },
+    "additionalProperties": False,
+}
+_RULES: Final = validator(_KNOWN_ENTRY)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProvider:
+    """One entry of config/providers.yaml. `quirks` are what is left for dialects and transports."""
+
+    dialect: str | None
+    base_url: str | None
+    key_variable: str | None
+    needs_key: bool
+    free: bool
+    quirks: Mapping[str, Any]
+
+
+def read_known(home: Home, read: dict[Path, bytes]) -> dict[str, KnownProvider]:
+    """Return the known providers, the home's entries laid over the standard ones; add the files to `read`.
+
+    Raises: ConfigError at the place that is wrong.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    # The checkout's own home is the standard one: read once.
+    for path in dict.fromkeys((STANDARD / KNOWN_FILE, home.folder / KNOWN_FILE)):
+        if not path.is_file():
+            continue
+        content = read[path] = path.read_bytes()
+        root = read_document(content, home.shown(path))
+        if not isinstance(root.value, dict):
+            raise root.error("must be a mapping of provider names")
+        for name, node in root.value.items():
+            errors = check(node, _RULES, name)
+            if errors:
+                raise errors[0]
+            merged.setdefault(name, {}).update(node.plain())
+    return {name: _known(facts) for name, facts in merged.items()}
+
+
+def _known(facts: dict[str, Any]) -> KnownProvider:
+    quirks: dict[str, Any] = {key: facts[key] for key in ("key_header", "max_tokens_field") if key in facts}
+    return KnownProvider(
+        dialect=facts.get("dialect"),
+        base_url=facts.get("base_url"),
+        key_variable=facts.get("key_variable"),
+        needs_key=facts.get("needs_key", True),
+        free=facts.get("free", False),
+        quirks=quirks,
+    )
