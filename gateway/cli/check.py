@@ -1,0 +1,128 @@
+"""`gateway check`: prove that a home's configuration can run, and that its `checks:` hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from gateway.cli import show
+from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, decide
+from gateway.cli.home import Loaded, home_argument, load
+from gateway.errors import ConfigError, ConfigErrors
+from gateway.runtime.clock import SystemClock
+from gateway.runtime.config import CheckConfig, Config
+from gateway.runtime.gateway import Lasting
+from gateway.runtime.snapshot import build
+from gateway.telemetry import Logger
+
+
+@click.command()
+@home_argument
+def check(home: str | None) -> None:
+    """Validate the file, the plugins and the `checks:`; print what was resolved, or every error."""
+    loaded = load(home)
+    errors = [*_built(loaded), *failures(loaded.config)]
+    if errors:
+        raise ConfigErrors(errors)
+    _print(loaded)
+
+
+def _built(loaded: Loaded) -> list[ConfigError]:
+    """Return what plugins refuse when they are made with their options, as for serving but without a start."""
+    try:
+        build(loaded.config, loaded.catalog, Lasting(), Logger("critical"), SystemClock())
+    except ConfigErrors as error:
+        return error.errors
+    except ConfigError as error:
+        return [error]
+    return []
+
+
+def failures(config: Config) -> list[ConfigError]:
+    """Return an error, at its place, for everything that `checks:` expects and the configuration does not do."""
+    return [error for one in config.checks for error in _failures(config, one)]
+
+
+def _failures(config: Config, one: CheckConfig) -> list[ConfigError]:
+    asked = _asked(one.given)
+    # Keys are set where the gateway runs, not where it is checked: without one a provider counts as enabled.
+    decision = decide(config, asked)
+    first = decision.first(with_disabled=True)
+    found: list[tuple[str, str]] = []
+    unknown = sorted(asked.down - {provider.name for provider in config.providers})
+    if unknown:
+        found.append((f'given.down names no provider: "{unknown[0]}"', "write the name as under providers:"))
+    expected_route, expected_target = one.expect.get("route"), one.expect.get("target")
+    taken = decision.route.name if decision.route else None
+    if expected_route is not None and expected_route != taken:
+        why = decision.why if decision.route else _nobody(decision)
+        found.append((f"expected route {expected_route}, but {_takes(taken)} ({why})", _cure(asked)))
+    if expected_target is not None and (first is None or expected_target not in first.names):
+        would = f"it would go to {first.names[1]}" if first else "no target could be used"
+        would = would if decision.route else "no route takes the request"
+        found.append((f"expected target {expected_target}, but {would}", _cure(asked)))
+    place = one.place
+    return [
+        ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
+        for problem, cure in found
+    ]
+
+
+def _asked(given: Mapping[str, Any]) -> Asked:
+    headers, tags = given.get("header") or {}, given.get("tags")
+    return Asked(
+        model=str(given.get("model") or ""),
+        path=str(given.get("path") or DEFAULT_PATH),
+        headers={str(name): str(text) for name, text in headers.items()},
+        key=given.get("key"),
+        tags=None if tags is None else {str(name): str(text) for name, text in tags.items()},
+        down=frozenset(given.get("down") or ()),
+    )
+
+
+def _takes(route: str | None) -> str:
+    return f"route {route} takes the request" if route else "no route takes the request"
+
+
+def _nobody(decision: Decision) -> str:
+    return (
+        "; ".join(f"{verdict.value.name}: {verdict.reason}" for verdict in decision.verdicts) or "there are no routes"
+    )
+
+
+def _cure(asked: Asked) -> str:
+    words = [f"--model {asked.model}"] if asked.model else []
+    words += [f"--path {asked.path}"] if asked.path != DEFAULT_PATH or not asked.model else []
+    words += [f"--key {asked.key}"] if asked.key else []
+    words += [f"--header {name}={text}" for name, text in asked.headers.items()]
+    words += [f"--down {name}" for name in sorted(asked.down)]
+    return "see gateway explain " + " ".join(words)
+
+
+def _print(loaded: Loaded) -> None:
+    config = loaded.config
+    held = len(config.checks)
+    show.facts(
+        [
+            ("home", str(config.home)),
+            ("files", ", ".join(loaded.home.shown(path) for path in config.files)),
+            ("digest", config.digest),
+            ("listen", config.server.listen),
+            ("admin", config.admin.listen or "off"),
+            ("checks", f"{held} of {held} hold" if held else "none"),
+        ]
+    )
+    for section in (show.providers, show.routes):
+        click.echo()
+        section(config)
+    click.echo()
+    show.table(
+        "plugins, outermost first", ("name", "from", "hooks", "options"), show.chain(loaded.catalog, config.plugins)
+    )
+    if config.warnings:
+        click.echo("\nwarnings:")
+        for warning in config.warnings:
+            click.echo(f"  {warning}")
+    click.echo("\nok")

@@ -1,0 +1,91 @@
+"""Values as a person writes them in gateway.yaml, with nothing secret in them.
+
+The loader turns `30s` into 30.0 and `60/min` into a Rate; shown to people they are text again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+
+from gateway.runtime.text import MoneyRate, Rate
+from gateway.secret import Secret
+
+HIDDEN: Final = "***"
+_SECRET_NAME = re.compile(r"secret|token$|password|passphrase|credential|hash|api_?key|private", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_DURATIONS: Final = ((604800, "w"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_SIZES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_PERIODS: Final = {1: "s", 60: "min", 3600: "h", 86400: "day", 604800: "week"}
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `250ms`, `30s`, `10m`, in the largest unit that is whole."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds % 1000 or not milliseconds:
+        return f"{milliseconds}ms"
+    whole = milliseconds // 1000
+    return next(f"{whole // unit}{name}" for unit, name in _DURATIONS if whole % unit == 0)
+
+
+def size(count: int) -> str:
+    """Return bytes as `20MiB`, in the largest unit that is whole."""
+    return next((f"{count // unit}{name}" for unit, name in _SIZES if count and count % unit == 0), f"{count}B")
+
+
+def value(raw: Any, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:
+    """Return `raw` as JSON that may be shown: text forms where `schema` says so, credentials hidden."""
+    schema = schema or {}
+    # SECURITY: by type, by what the schema says, and by name: options come from any plugin, of any care.
+    if raw not in (None, "") and (isinstance(raw, Secret) or schema.get("writeOnly") or _SECRET_NAME.search(name)):
+        return raw if isinstance(raw, (bool, int, float)) else HIDDEN
+    if isinstance(raw, Mapping):
+        known = schema.get("properties", {})
+        other = schema.get("additionalProperties")
+        inner = other if isinstance(other, Mapping) else {}
+        return {str(key): value(item, known.get(key, inner), str(key)) for key, item in raw.items()}
+    if isinstance(raw, (list, tuple, set, frozenset)):
+        items = schema.get("items")
+        found = [value(item, items if isinstance(items, Mapping) else None, name) for item in raw]
+        return found if isinstance(raw, (list, tuple)) else sorted(found, key=str)
+    return _scalar(raw, schema.get("format"))
+
+
+def _scalar(raw: Any, form: Any) -> Any:
+    if isinstance(raw, Rate):
+        period = _PERIODS.get(int(raw.period_s), duration(raw.period_s))
+        return f"{raw.amount}/{period}"
+    if isinstance(raw, MoneyRate):
+        return f"${raw.amount_usd}/{raw.period}"
+    if isinstance(raw, str):
+        return _USERINFO.sub(HIDDEN + "@", raw)
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        forms = {
+            "duration": lambda: duration(raw),
+            "size": lambda: size(int(raw)),
+            "percent": lambda: f"{raw * 100:g}%",
+        }
+        return forms[form]() if form in forms else raw
+    if raw is None or isinstance(raw, bool):
+        return raw
+    return raw.value if isinstance(raw, Enum) else str(raw) if isinstance(raw, Decimal) else f"<{type(raw).__name__}>"
+
+
+def line(shown: Any) -> str:
+    """Return a shown value on one line: `{a: 1, b: [x, y]}` without the outer braces."""
+    if isinstance(shown, Mapping):
+        return ", ".join(f"{key}: {_inline(item)}" for key, item in shown.items())
+    return _inline(shown)
+
+
+def _inline(shown: Any) -> str:
+    if isinstance(shown, Mapping):
+        return "{" + line(shown) + "}"
+    if isinstance(shown, list):
+        return "[" + ", ".join(_inline(item) for item in shown) + "]"
+    if isinstance(shown, bool) or shown is None:
+        return {True: "true", False: "false", None: "null"}[shown]
+    return str(shown) if shown != "" else '""'
