@@ -71,9 +71,8 @@ def running(names: Sequence[str], upstream: Mock, folder: Path) -> Iterator[list
 
 def checked(system: System, scenario: Scenario, upstream: Mock, round_number: int) -> Sample:
     """Run one round and prove by the mock's own counts that all of it passed through. Raises: BenchError."""
-    _, away = split_cpus()
     before = upstream.counts()
-    outcome = drive(system, scenario, away)
+    outcome = drive(system, scenario, upstream)
     after = upstream.counts()
     unit = "plain" if scenario.kind == "plain" else "events"
     warm_up = scenario.connections * 4 * (1 if scenario.kind == "plain" else 4)
@@ -139,11 +138,12 @@ def compare(
 def show_profile(
     options: argparse.Namespace, scenarios: Sequence[Scenario], names: Sequence[str], upstream: Mock, folder: Path
 ) -> None:
-    _, away = split_cpus()
     with running([name for name in names if name in HOMES], upstream, folder) as systems:
         for system in systems:
             for scenario in scenarios:
-                found = hotspots.profile(system, scenario, away, folder, seconds=options.seconds, native=options.native)
+                found = hotspots.profile(
+                    system, scenario, upstream, folder, seconds=options.seconds, native=options.native
+                )
                 print(f"\n{system.name}: {scenario.title}: {found.cpu_us:.1f} µs, {found.kernel_us:.1f} in the kernel")
                 print(hotspots.table(found.hotspots))
 

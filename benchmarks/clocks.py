@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -17,7 +18,7 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def cpu_ns(pids: list[int]) -> int:
+def cpu_ns(pids: Iterable[int]) -> int:
     """Return the CPU time, user and system, that all threads of `pids`, ended ones too, have used, in nanoseconds.
 
     Linux gives every process a clock (clock_getcpuclockid(3)) whose id is computed from the pid: it counts what
@@ -32,11 +33,9 @@ def ticks(pids: list[int]) -> tuple[int, int]:
     return sum(int(field[11]) for field in fields), sum(int(field[12]) for field in fields)
 
 
-def core_busy_s(core: int) -> float:
-    """Return how long `core` has worked for anyone since boot, stolen time included (resolution 10 ms)."""
-    lines = Path("/proc/stat").read_text().splitlines()
-    fields = next(line.split()[1:] for line in lines if line.startswith(f"cpu{core} "))
-    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+def machine_busy_s() -> float:
+    """Return how long all cores together have worked for anyone since boot, stolen time included (resolution 10 ms)."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.clocks import ticks
 from benchmarks.scenarios import Scenario
-from benchmarks.systems import BenchError, System, drive
+from benchmarks.systems import BenchError, Mock, System, drive
 
 SAMPLES_PER_S = 500
 
@@ -36,13 +36,13 @@ class Hotspot:
     total_us: float
 
 
-def profile(system: System, scenario: Scenario, cpus: set[int], folder: Path, *, seconds: int, native: bool) -> Profile:
+def profile(system: System, scenario: Scenario, upstream: Mock, folder: Path, *, seconds: int, native: bool) -> Profile:
     """Return where one unit's time goes, most self time first. Raises: BenchError."""
     sampler = Path(sys.executable).with_name("py-spy")
     if not sampler.exists():
         raise BenchError(f"{sampler}: not found; install it with: pip install py-spy")
     user, kernel = ticks(system.pids())
-    cpu_us = drive(system, scenario, cpus).cpu_us_per_unit
+    cpu_us = drive(system, scenario, upstream).cpu_us_per_unit
     user, kernel = (after - before for after, before in zip(ticks(system.pids()), (user, kernel), strict=True))
     stacks = folder / f"{system.name.replace(' ', '-')}-{scenario.name}.stacks"
     command = [
@@ -58,7 +58,7 @@ def profile(system: System, scenario: Scenario, cpus: set[int], folder: Path, *,
     command += ["--format", "raw", "--function", "--output", str(stacks), *(["--native"] if native else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
         while child.poll() is None:
-            drive(system, scenario, cpus)
+            drive(system, scenario, upstream)
         said = child.stdout.read() if child.stdout else ""
     if child.returncode or not stacks.exists():
         raise BenchError(

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from typing import cast
 import httptools
 import uvloop
 
-from benchmarks.clocks import core_busy_s, cpu_ns
+from benchmarks.clocks import cpu_ns, machine_busy_s
 from benchmarks.scenarios import Scenario
 
 SETTLE_S = 0.05  # what a system still does when the last byte has arrived (its log, its pool) belongs to its account
@@ -36,8 +37,8 @@ class LoadError(Exception):
 class Outcome:
     """One measured round of one scenario. `cpu_ns` is the system's, not the generator's.
 
-    `others` is the share of the system's core that went to someone else: a machine with other work gives figures
-    that are too high, because caches and the core's other thread are shared.
+    `others` is what the machine did meanwhile for anyone but system, mock and generator, in cores: a machine with
+    other work gives figures that are too high, because caches, and often the cores themselves, are shared.
     """
 
     scenario: str
@@ -184,8 +185,8 @@ def percentile(values: list[int], share: float) -> float:
     return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
 
 
-async def measure(scenario: Scenario, host: str, port: int, pids: list[int], core: int) -> Outcome:
-    """Run `scenario` once against a system and charge it the CPU of `pids`, which run on `core`. Raises: LoadError.
+async def measure(scenario: Scenario, host: str, port: int, pids: list[int], mock_pid: int) -> Outcome:
+    """Run `scenario` once against a system and charge it the CPU of `pids`. Raises: LoadError.
 
     First every connection makes a few short exchanges, unmeasured: handshakes, pools and caches are not the
     question here.
@@ -209,17 +210,20 @@ async def measure(scenario: Scenario, host: str, port: int, pids: list[int], cor
         gc.collect()
         gc.disable()
         await asyncio.sleep(SETTLE_S)
-        busy_before, cpu_before, began_ns = core_busy_s(core), cpu_ns(pids), time.perf_counter_ns()
+        crew = {*pids, mock_pid, os.getpid()}
+        others_before_s = machine_busy_s() - cpu_ns(crew) / 1e9
+        cpu_before, began_ns = cpu_ns(pids), time.perf_counter_ns()
         await phase.run(lines)
         elapsed_s = (time.perf_counter_ns() - began_ns) / 1e9
         await asyncio.sleep(SETTLE_S)
-        used_ns, busy_s = cpu_ns(pids) - cpu_before, core_busy_s(core) - busy_before
+        used_ns = cpu_ns(pids) - cpu_before
+        others_s = machine_busy_s() - cpu_ns(crew) / 1e9 - others_before_s
     finally:
         gc.enable()
         for line in lines:
             line.close()
     p50, p99 = (percentile(phase.latencies_ns, share) / 1000 for share in (0.5, 0.99))
-    others = max(0.0, busy_s - used_ns / 1e9) / (elapsed_s + SETTLE_S)
+    others = max(0.0, others_s) / (elapsed_s + SETTLE_S)
     return Outcome(scenario.name, scenario.exchanges, scenario.units, elapsed_s, used_ns, p50, p99, others)
 
 

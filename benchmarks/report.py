@@ -96,7 +96,7 @@ def verdicts(samples: Sequence[Sample], suite: Sequence[Scenario]) -> list[str]:
 
 
 def disturbance(samples: Sequence[Sample]) -> str:
-    """Return how much of the measured core other work took; above a few percent the figures say little."""
+    """Return how busy the machine was with other work; above a few percent of a core the figures say little."""
     shares = [sample.outcome.others for sample in samples if sample.outcome.cpu_ns]
     if not shares:
         return ""
@@ -104,7 +104,7 @@ def disturbance(samples: Sequence[Sample]) -> str:
     warning = (
         " (the machine was not quiet: expect figures that are too high, and ratios that waver)" if middle > 0.05 else ""
     )
-    return f"other work on the measured core: median {middle:.0%}, worst round {worst:.0%}{warning}"
+    return f"other work on the machine, of one core: median {middle:.0%}, worst round {worst:.0%}{warning}"
 
 
 def _cpu_cell(medians: Medians, system: str, scenario: Scenario) -> str:

@@ -57,8 +57,8 @@ class System:
 class Mock:
     """The mock upstream's process, seen from the driver."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, pid: int) -> None:
+        self.port, self.pid = port, pid
 
     def counts(self) -> dict[str, int]:
         """Return what the mock has answered so far: proof that the proxy did not answer by itself."""
@@ -110,7 +110,7 @@ def mock(cpus: set[int]) -> Iterator[Mock]:
         line = child.stdout.readline()
         if not line:
             raise BenchError("the mock upstream did not start; see its error above")
-        yield Mock(json.loads(line)["port"])
+        yield Mock(json.loads(line)["port"], child.pid)
 
 
 @contextlib.contextmanager
@@ -165,12 +165,13 @@ def gateway(name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path)
         yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)))
 
 
-def drive(system: System, scenario: Scenario, cpus: set[int]) -> Outcome:
+def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
     """Run the generator once, in a process of its own. Raises: BenchError with the generator's complaint."""
-    (core,) = split_cpus()[0]
-    order = {"scenario": asdict(scenario), "host": HOST, "port": system.port, "pids": system.pids(), "core": core}
+    order = {
+        "scenario": asdict(scenario), "host": HOST, "port": system.port, "pids": system.pids(), "mock_pid": upstream.pid
+    }  # fmt: skip
     own = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus)
+    os.sched_setaffinity(0, split_cpus()[1])
     try:
         run = subprocess.run(
             [sys.executable, "-m", "benchmarks.load"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,7 @@ async def counts(port: int) -> dict[str, int]:
 async def test_generator_counts_what_the_mock_sent_and_no_more() -> None:
     async with await listen() as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await measure(PLAIN, HOST, port, [], 0)
+        outcome = await measure(PLAIN, HOST, port, [], os.getpid())
         assert (outcome.exchanges, outcome.units) == (20, 20)
         assert (await counts(port))["plain"] == 20 + 3 * 4  # three connections warm up with four exchanges each
 
@@ -39,7 +40,7 @@ async def test_generator_counts_what_the_mock_sent_and_no_more() -> None:
 async def test_generator_counts_every_event_of_every_stream() -> None:
     async with await listen() as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await measure(STREAM, HOST, port, [], 0)
+        outcome = await measure(STREAM, HOST, port, [], os.getpid())
         seen = await counts(port)
         assert outcome.units == 70
         assert (seen["events"], seen["streams"], seen["cut"]) == (70 + 5 * 4 * 4, 10 + 5 * 4, 0)
@@ -48,7 +49,7 @@ async def test_generator_counts_every_event_of_every_stream() -> None:
 async def test_timetable_sends_every_request_even_with_one_connection() -> None:
     async with await listen() as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await measure(replace(PLAIN, connections=1, rate_per_s=2000.0), HOST, port, [], 0)
+        outcome = await measure(replace(PLAIN, connections=1, rate_per_s=2000.0), HOST, port, [], os.getpid())
         assert outcome.exchanges == 20
         assert 0 < outcome.p50_us <= outcome.p99_us
         assert (await counts(port))["plain"] == 24
@@ -77,7 +78,7 @@ async def test_any_wrong_answer_ends_the_run_with_its_reason(answer: bytes, comp
 
     async with await asyncio.start_server(reply, HOST, 0) as server:
         with pytest.raises(LoadError, match=complaint):
-            await measure(replace(PLAIN, connections=1), HOST, server.sockets[0].getsockname()[1], [], 0)
+            await measure(replace(PLAIN, connections=1), HOST, server.sockets[0].getsockname()[1], [], os.getpid())
 
 
 @pytest.mark.parametrize("scenario", suite(short=False), ids=lambda scenario: scenario.name)
