@@ -34,7 +34,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--short", action="store_true", help="about a minute, for CI; the figures waver more")
     parser.add_argument(
-        "--rounds", type=int, default=0, metavar="N", help="interleaved rounds (default 5; 3 with --short)"
+        "--rounds", type=int, default=0, metavar="N", help="interleaved rounds (default 9; 3 with --short)"
     )
     parser.add_argument(
         "--only",
@@ -101,7 +101,7 @@ def versions() -> dict[str, str]:
 def compare(
     options: argparse.Namespace, scenarios: Sequence[Scenario], names: Sequence[str], upstream: Mock, folder: Path
 ) -> None:
-    rounds = options.rounds or (3 if options.short else 5)
+    rounds = options.rounds or (3 if options.short else 9)
     samples: list[Sample] = []
     with running(names, upstream, folder) as systems:
         for number in range(1, rounds + 1):
