@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import yaml
@@ -19,6 +19,7 @@ from gateway.errors import ConfigError
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 100_000
+_SHOWN_STEPS: Final = 8
 
 _TAGS: Final = {"tag:yaml.org,2002:" + name: name for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -55,6 +56,14 @@ def core_scalar(text: str) -> Scalar:
     if _INFINITY.fullmatch(text):
         return -math.inf if text[0] == "-" else math.inf
     return math.nan if text in (".nan", ".NaN", ".NAN") else text
+
+
+def path_text(prefix: str, steps: Iterable[Key]) -> str:
+    """Return `routes[2].targets[0]` for a prefix and further steps."""
+    text = prefix
+    for step in steps:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
 
 
 class Node:
@@ -170,7 +179,12 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            raise ConfigError(f"not valid YAML: {error.problem}", file=self.file, line=line, column=column) from None
+            problem, cure = f"not valid YAML: {error.problem}", "look at brackets, quotes and indentation here"
+            if error.context_mark is not None and error.context_mark.line + 1 != line:
+                cure = f"look at what begins on line {error.context_mark.line + 1}"
+            elif text.splitlines()[line - 1 : line] and "\t" in text.splitlines()[line - 1][:column]:
+                cure = "indent with spaces, not tabs"
+            raise ConfigError(problem, file=self.file, line=line, column=column, cure=cure) from None
         except yaml.reader.ReaderError as error:
             raise ConfigError(
                 "not valid YAML: a control character", file=self.file, line=1, column=1, cure="remove it"
@@ -181,7 +195,15 @@ class _Builder:
 
     def problem(self, event: Any, problem: str, cure: str = "") -> ConfigError:
         mark = event.start_mark
-        return ConfigError(problem, file=self.file, line=mark.line + 1, column=mark.column + 1, cure=cure)
+        steps: list[Key] = []
+        for node, key in zip(self.stack, self.pending_keys, strict=True):
+            if isinstance(node.value, list):
+                steps.append(len(node.value))
+            elif key is not None:
+                steps.append(key[0])
+        path = path_text("", steps[:_SHOWN_STEPS]) + (" …" if len(steps) > _SHOWN_STEPS else "")
+        line, column = mark.line + 1, mark.column + 1
+        return ConfigError(problem, file=self.file, line=line, column=column, path=path, cure=cure)
 
     def scalar(self, event: Any) -> Node:
         mark = event.start_mark

@@ -11,10 +11,11 @@ from jsonschema import Draft202012Validator
 
 from gateway.errors import ConfigError
 from gateway.runtime.config import Place, PluginConfig
-from gateway.runtime.document import Node
+from gateway.runtime.document import Node, path_text
 from gateway.runtime.options import convert, lay_over
 from gateway.runtime.schema import Catalog
-from gateway.runtime.validate import explain, path_text, settle, suggest, validator
+from gateway.runtime.subschemas import settle
+from gateway.runtime.validate import explain, suggest, validator
 
 _USE = re.compile(r"(?P<module>[^:]+):[A-Za-z_][A-Za-z0-9_]*")
 

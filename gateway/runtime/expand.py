@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import ConfigError
-from gateway.runtime.document import Node, core_scalar
+from gateway.runtime.document import Node, core_scalar, path_text
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL | re.ASCII)
@@ -39,14 +39,20 @@ class Expansion:
         """
         errors: list[ConfigError] = []
         seen: set[int] = set()
-        for node in root.walk():
+        waiting: list[tuple[Node, tuple[str | int, ...]]] = [(root, ())]
+        while waiting:
+            node, path = waiting.pop()
+            if isinstance(node.value, dict):
+                waiting.extend((below, (*path, key)) for key, below in node.value.items())
+            elif isinstance(node.value, list):
+                waiting.extend((below, (*path, number)) for number, below in enumerate(node.value))
             # An aliased node is met more than once, and what came out of an expansion is not expanded again.
-            if isinstance(node.value, str) and "${" in node.value and id(node) not in seen:
+            elif isinstance(node.value, str) and "${" in node.value and id(node) not in seen:
                 seen.add(id(node))
-                self._expand(node, errors)
+                self._expand(node, path_text("", path), errors)
         return errors
 
-    def _expand(self, node: Node, errors: list[ConfigError]) -> None:
+    def _expand(self, node: Node, path: str, errors: list[ConfigError]) -> None:
         source: str = node.value
         names: list[str] = []
         problems: list[tuple[str, str]] = []
@@ -65,7 +71,7 @@ class Expansion:
         whole = _REFERENCE.fullmatch(source) is not None
         node.value = core_scalar(node.text) if whole else node.text
         node.broken = bool(problems)
-        errors.extend(node.error(problem, cure=cure) for problem, cure in problems)
+        errors.extend(node.error(problem, path=path, cure=cure) for problem, cure in problems)
 
     def _value(self, reference: str, names: list[str]) -> str:
         if reference.startswith("file:"):
@@ -73,10 +79,8 @@ class Expansion:
             return self._file(reference[5:].strip())
         found = _VARIABLE.fullmatch(reference)
         if found is None:
-            raise _Unset(
-                f'"${{{reference.partition(":")[0]}…}}" is no reference',
-                "write ${NAME}, ${NAME:-default} or ${file:PATH}",
-            )
+            # SECURITY: not shown, for it may be the secret itself put between the braces.
+            raise _Unset("this ${…} is no reference", "write ${NAME}, ${NAME:-default} or ${file:PATH}")
         name, default = found[1], found[2]
         names.append(name)
         value = self.environ.get(name)

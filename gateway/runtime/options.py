@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.runtime.subschemas import MAX_REFERENCES, refer, schemas_of_key
 from gateway.runtime.text import FORMS
-from gateway.runtime.validate import MAX_REFERENCES, refer, schemas_of_key, validator
+from gateway.runtime.validate import validator
 
 
 def convert(options: Mapping[str, Any], schema: Any, *, defaults: bool = True) -> dict[str, Any]:

@@ -160,11 +160,8 @@ class RouteReader:
         for key in ("params", "override"):
             for below in facts[key].walk() if key in facts else ():
                 if isinstance(below.value, float) and not math.isfinite(below.value):
-                    self.errors.append(
-                        below.error(
-                            f"{key} hold a number that JSON has not", path=f"{path}.{key}", cure="write a finite number"
-                        )
-                    )
+                    problem = f"{key} holds a number that JSON does not have"
+                    self.errors.append(below.error(problem, path=f"{path}.{key}", cure="write a finite number"))
         weight = facts["weight"].value if "weight" in facts else 1
         return TargetConfig(
             provider=provider,
@@ -191,8 +188,6 @@ def _glob_problem(glob: str, condition: str) -> tuple[str, str]:
         return "this glob holds a control character", "remove it"
     if condition == "path" and not glob.startswith(("/", "*")):
         return f'the path "{glob}" does not begin with /', f'write "/{glob}"'
-    if condition == "path" and glob.count("**") > 1:
-        return f'the path "{glob}" has ** more than once', "keep one **: what it matches is appended to the base_url"
     rest = glob
     while (start := rest.find("[")) >= 0:
         # As in a shell, a ] right after [ or [! stands for itself.

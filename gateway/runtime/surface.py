@@ -169,7 +169,8 @@ _TARGETS: Final[Schema] = _list("Tried in order.", TARGET)
 ROUTE: Final[Schema] = _mapping(
     "Which requests, and where they go. The first route that matches takes a request.",
     {
-        "name": _text("Shown in headers, logs and metrics.", minLength=1, maxLength=100),
+        # It becomes a header value and a metric label.
+        "name": _text("Visible ASCII without spaces; shown in headers, logs and metrics.", pattern="^[!-~]{1,100}$"),
         "match": _mapping(
             "Conditions, all of which must hold; inside a list one is enough. Absent: every request.",
             {

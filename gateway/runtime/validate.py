@@ -13,7 +13,8 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from gateway.errors import ConfigError
-from gateway.runtime.document import Node
+from gateway.runtime.document import Node, path_text
+from gateway.runtime.subschemas import settle
 from gateway.runtime.text import FORMS
 
 _TYPE_WORDS: Final = {
@@ -21,18 +22,16 @@ _TYPE_WORDS: Final = {
     "array": "a list", "object": "a mapping", "null": "nothing",
 }  # fmt: skip
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential|hash|headers?\.|authorization", re.IGNORECASE)
-_NUMBER_WORDS: Final = {
-    "minimum": "must be {} or more", "maximum": "must be {} or less",
-    "exclusiveMinimum": "must be more than {}", "exclusiveMaximum": "must be less than {}",
-    "multipleOf": "must be a multiple of {}",
-    "minLength": "must have {} or more characters", "maxLength": "must have {} or fewer characters",
-    "minItems": "must have {} or more entries", "maxItems": "must have {} or fewer entries",
-    "minProperties": "must have {} or more keys", "maxProperties": "must have {} or fewer keys",
+_BOUNDS: Final = {
+    "minimum": ("{} or more", "raise it"), "maximum": ("{} or less", "lower it"),
+    "exclusiveMinimum": ("more than {}", "raise it"), "exclusiveMaximum": ("less than {}", "lower it"),
+    "multipleOf": ("a multiple of {}", "change it"),
+    "minLength": ("{} or more characters long", "write more"),
+    "maxLength": ("{} or fewer characters long", "shorten it"),
+    "minItems": ("{} or more entries", "add one"), "maxItems": ("{} or fewer entries", "remove some"),
+    "minProperties": ("{} or more keys", "add one"), "maxProperties": ("{} or fewer keys", "remove some"),
 }  # fmt: skip
 
-MAX_REFERENCES: Final = 20
-"""How many $ref and choices deep a schema is followed: more is a cycle."""
-_PROBE = Draft202012Validator({})
 _FORMATS = FormatChecker(formats=())
 
 
@@ -65,27 +64,19 @@ def suggest(name: str, known: Iterable[str], *, otherwise: str = "known") -> str
     return f"{otherwise}: {shown}"
 
 
-def path_text(prefix: str, steps: Iterable[str | int]) -> str:
-    """Return `routes[2].targets[0]` for a prefix and further steps."""
-    text = prefix
-    for step in steps:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
-
-
 def shown(node: Node, path: str) -> str:
     """Return a value as a message may show it.
 
     SECURITY: what came out of an expansion, and what stands where credentials stand, is never shown.
     """
-    if node.variables:
-        return f"the value of {', '.join('${' + name + '}' for name in node.variables)}"
-    if _SECRET_NAME.search(path):
-        return "this value"
     if isinstance(node.value, (dict, list)):
         return "a mapping" if isinstance(node.value, dict) else "a list"
+    if node.variables:
+        return f"the value of {', '.join('${' + name + '}' for name in node.variables)}"
     if node.value is None:
         return "nothing"
+    if _SECRET_NAME.search(path):
+        return "this value"
     text = node.text if len(node.text) <= 60 else node.text[:57] + "…"
     return f'"{text}"' if isinstance(node.value, str) else text
 
@@ -149,20 +140,10 @@ def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigE
         name = missing[1] if missing else ", ".join(wanted)
         yield at.error(f'"{name}" is missing', path=where, cure=f"add {name}:")
     elif keyword == "type":
-        form = FORMS.get(schema.get("format", ""))
-        cure = f'write text such as "{form.examples[0]}"' if form else _cure(schema, f"write {_types(wanted)}")
-        yield at.error(f"must be {_types(wanted)}, not {shown(at, where)}", path=where, cure=cure)
+        problem = f"must be {_types(wanted)}, not {shown(at, where)}"
+        yield at.error(problem, path=where, cure=_type_cure(schema, at, where))
     elif keyword in ("enum", "const"):
-        choices = [str(value) for value in (wanted if keyword == "enum" else [wanted])]
-        choices = list(dict.fromkeys(choices))
-        if at.value in schema.get("x-later", ()):
-            yield at.error(
-                f"this version does not have {shown(at, where)}", path=where, cure=f"write {_alternatives(choices)}"
-            )
-        else:
-            near = "" if at.variables else suggest(at.text, choices, otherwise="write one of")
-            cure = near if near.startswith("did") else f"write {_alternatives(choices)}"
-            yield at.error(f"{shown(at, where)} is not allowed here", path=where, cure=cure)
+        yield _not_among(wanted if keyword == "enum" else [wanted], schema, at, where)
     elif keyword == "format":
         problem, _, cure = str(error.cause).partition("; ")
         if at.variables or _SECRET_NAME.search(where):
@@ -171,19 +152,30 @@ def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigE
     elif keyword == "uniqueItems":
         yield at.error("holds the same entry twice", path=where, cure="remove one")
     elif keyword == "pattern":
-        yield at.error(
-            f"{shown(at, where)} has not the right form", path=where, cure=_cure(schema, f"it must match {wanted}")
-        )
-    elif keyword in _NUMBER_WORDS:
-        yield at.error(
-            f"{_NUMBER_WORDS[keyword].format(wanted)}, not {_measured(at, keyword, where)}",
-            path=where,
-            cure=_cure(schema, "change it"),
-        )
+        cure = str(schema.get("description") or f"write what matches {wanted}").rstrip(".")
+        yield at.error(f"{shown(at, where)} has not the right form", path=where, cure=cure)
+    elif keyword in _BOUNDS:
+        bound, cure = _BOUNDS[keyword]
+        verb = "must have" if keyword.endswith(("Items", "Properties")) else "must be"
+        problem = f"{verb} {bound.format(wanted)}, not {_measured(at, keyword, where)}"
+        yield at.error(problem, path=where, cure=_cure(schema, cure))
     else:
         yield at.error(
             f'does not satisfy "{keyword}" of the schema', path=where, cure=_cure(schema, "see `gateway schema`")
         )
+
+
+def _not_among(values: Iterable[object], schema: Mapping[str, Any], at: Node, where: str) -> ConfigError:
+    choices = list(dict.fromkeys(str(value) for value in values))
+    cure = f"write {_alternatives(choices)}"
+    if at.value in schema.get("x-later", ()):
+        return at.error(f"this version does not have {shown(at, where)}", path=where, cure=cure)
+    near = "" if at.variables else suggest(at.text, choices)
+    if at.text in choices and not at.variables:
+        cure = f"write {at.text} without quotes"
+    elif near.startswith("did"):
+        cure = near
+    return at.error(f"{shown(at, where)} is not allowed here", path=where, cure=cure)
 
 
 def _unknown_keys(schema: Mapping[str, Any], at: Node, where: str) -> Iterator[ConfigError]:
@@ -217,71 +209,16 @@ def _alternatives(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _cure(schema: Mapping[str, Any], otherwise: str) -> str:
+def _type_cure(schema: Mapping[str, Any], at: Node, where: str) -> str:
+    form = FORMS.get(schema.get("format", ""))
+    if form is not None:
+        return f'write text such as "{form.examples[0]}"'
+    if schema["type"] == "array" and isinstance(at.value, str) and shown(at, where).startswith('"'):
+        return f"write [{at.text}]"
+    return _cure(schema, f"write {_types(schema['type'])}")
+
+
+def _cure(schema: Mapping[str, Any], cure: str) -> str:
+    """Return `cure` with what the schema says of the setting behind it."""
     description = str(schema.get("description", "")).rstrip(".")
-    return description[:1].lower() + description[1:] if description else otherwise
-
-
-def settle(node: Node, schema: Any) -> None:
-    """Give every scalar that came out of an expansion back as text where the schema wants text.
-
-    `${PORT}` is typed again after expansion; an all-digit key in a text field must not become a number by that.
-    """
-    if any(below.variables for below in node.walk()):
-        _settle(node, [schema], schema)
-
-
-def _settle(node: Node, schemas: Sequence[Any], root: Mapping[str, Any]) -> None:
-    known = [one for schema in schemas for one in options_of(schema, root)]
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            _settle(child, [one for schema in known for one in schemas_of_key(schema, key)], root)
-    elif isinstance(node.value, list):
-        for child in node.value:
-            _settle(child, [schema["items"] for schema in known if "items" in schema], root)
-    elif (
-        node.variables and not isinstance(node.value, str) and not any(_accepts(schema, node.value) for schema in known)
-    ):
-        node.value = node.text
-
-
-def _accepts(schema: Mapping[str, Any], value: object) -> bool:
-    if "enum" in schema:
-        return value in schema["enum"]
-    kinds = schema.get("type")
-    if kinds is None:
-        return True
-    return any(_PROBE.is_type(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
-
-
-def options_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """Yield `schema` and every schema it may stand for: through $ref inside the document, allOf, anyOf and oneOf."""
-    if not isinstance(schema, Mapping) or depth > MAX_REFERENCES:
-        return
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#"):
-        yield from options_of(refer(root, reference), root, depth + 1)
-    branches = [branch for word in ("anyOf", "oneOf", "allOf") for branch in schema.get(word, ())]
-    for branch in branches:
-        yield from options_of(branch, root, depth + 1)
-    if schema.keys() & {"type", "properties", "items", "additionalProperties", "enum"} or not (branches or reference):
-        yield schema
-
-
-def refer(root: Mapping[str, Any], reference: str) -> Any:
-    """Return what a local reference (`#/$defs/x`) points at in `root`; {} when there is nothing."""
-    target: Any = root
-    for part in filter(None, reference[1:].split("/")):
-        step = part.replace("~1", "/").replace("~0", "~")
-        target = target.get(step, {}) if isinstance(target, Mapping) else {}
-    return target
-
-
-def schemas_of_key(schema: Mapping[str, Any], key: str) -> list[Any]:
-    """Return what `schema` says of the value under `key`."""
-    properties = schema.get("properties", {})
-    if key in properties:
-        return [properties[key]]
-    matching = [value for pattern, value in schema.get("patternProperties", {}).items() if re.search(pattern, key)]
-    more = schema.get("additionalProperties")
-    return matching or ([more] if isinstance(more, Mapping) else [])
+    return f"{cure} ({description})" if description else cure
