@@ -6,7 +6,7 @@ The SDKs take OPENAI_BASE_URL and ANTHROPIC_BASE_URL from the environment; see R
 from anthropic import Anthropic
 from openai import OpenAI
 
-question = "What is the capital of France?"
+question = "Tell me about the sea in one sentence."
 
 openai = OpenAI()
 chat = openai.chat.completions.create(
@@ -28,8 +28,13 @@ print("chat, streamed:", "".join(pieces), "|", len(pieces), "pieces")
 
 response = openai.responses.create(model="smollm2", input=question, max_output_tokens=40, temperature=0)
 print("response:", response.output_text)
-with openai.responses.stream(model="smollm2", input=question, max_output_tokens=40, temperature=0) as events:
-    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+deltas = [
+    event.delta
+    for event in openai.responses.create(
+        model="smollm2", input=question, max_output_tokens=40, temperature=0, stream=True
+    )
+    if event.type == "response.output_text.delta"
+]
 print("response, streamed:", "".join(deltas), "|", len(deltas), "pieces")
 
 anthropic = Anthropic()

@@ -12,7 +12,7 @@ WRITTEN_URL = "http://127.0.0.1:8080"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block. `console` shows commands; `bash` and `python` are run as they stand, at the test's own address."""
+    """A fenced block: `console` shows commands; `bash` and `python` run as they stand, at the test's own address."""
 
     language: str
     text: str
