@@ -59,7 +59,7 @@ class Document(Struct, frozen=True, kw_only=True, tag=True):
     file_id: str | None = None
     title: str | None = None
     context: str | None = None
-    parts: tuple["Part", ...] = ()
+    parts: tuple[Part, ...] = ()
     cache_control: JSON = None
     extra: dict[str, JSON] = field(default_factory=dict)
 
@@ -79,10 +79,12 @@ class Reasoning(Struct, frozen=True, kw_only=True, tag=True):
     redacted: bool = False
     id: str | None = None
     origin: str = ""
+    extra: dict[str, JSON] = field(default_factory=dict)
 
 
 class ToolCall(Struct, frozen=True, kw_only=True, tag=True):
-    """A call the model made; `arguments` is the JSON text it wrote, possibly invalid."""
+    """A call the model made; `arguments` is the JSON text it wrote, possibly invalid. Of a `custom` (free-form)
+    tool's call it is the text itself."""
 
     id: str
     name: str
@@ -94,7 +96,7 @@ class ToolCall(Struct, frozen=True, kw_only=True, tag=True):
 
 class ToolResult(Struct, frozen=True, kw_only=True, tag=True):
     call_id: str
-    parts: tuple["Part", ...] = ()
+    parts: tuple[Part, ...] = ()
     is_error: bool = False
     name: str | None = None
     cache_control: JSON = None
@@ -165,7 +167,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     """One request in neutral words; `dialect` names who wrote it.
 
     `extra` holds that dialect's fields with no neutral name; the same dialect renders them back,
-    another reports them as dropped. `include_usage` is OpenAI chat's stream option.
+    another reports them as dropped. `include_usage` is OpenAI chat's stream option; `max_tokens_name` which
+    of its names for the limit was used.
     """
 
     dialect: str
@@ -177,6 +180,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_tokens: int | None = None
+    max_tokens_name: str = ""
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None

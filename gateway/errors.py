@@ -173,7 +173,9 @@ class ConfigError(Exception):
     and are 0 when the place is not known.
     """
 
-    def __init__(self, problem: str, *, file: str = "", line: int = 0, column: int = 0, path: str = "", cure: str = "") -> None:
+    def __init__(
+        self, problem: str, *, file: str = "", line: int = 0, column: int = 0, path: str = "", cure: str = ""
+    ) -> None:
         self.problem, self.file, self.line, self.column, self.path, self.cure = problem, file, line, column, path, cure
         super().__init__(problem)
 
@@ -189,7 +191,9 @@ class ConfigErrors(ConfigError):
 
     def __init__(self, errors: list[ConfigError]) -> None:
         first = errors[0]
-        super().__init__(first.problem, file=first.file, line=first.line, column=first.column, path=first.path, cure=first.cure)
+        super().__init__(
+            first.problem, file=first.file, line=first.line, column=first.column, path=first.path, cure=first.cure
+        )
         self.errors = errors
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -43,22 +43,34 @@ class Timeouts:
     total_s: float = 600.0
 
 
+DEFAULT_TIMEOUTS = Timeouts()
+
+
 class Deadline:
-    """One absolute end, in the event loop's time. It only ever moves closer."""
+    """One absolute end, in the event loop's time: `started_at_s` plus the total timeout, or sooner when capped.
 
-    __slots__ = ("_clock", "at")
+    A cap (the client's own `x-gateway-timeout`, a parent's deadline) only ever moves closer.
+    """
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.at = clock() + seconds
+    __slots__ = ("_cap_at", "_clock", "_started_at_s", "at")
+
+    def __init__(self, started_at_s: float, total_s: float, clock: Callable[[], float]) -> None:
+        self._clock, self._started_at_s = clock, started_at_s
+        self._cap_at = float("inf")
+        self.at = started_at_s + total_s
 
     def remaining(self) -> float:
         """Return the seconds left, never negative."""
         return max(0.0, self.at - self._clock())
 
+    def set_total(self, total_s: float) -> None:
+        """Move the end to `total_s` after the start, or to the cap when that is sooner."""
+        self.at = min(self._started_at_s + total_s, self._cap_at)
+
     def shorten(self, at: float) -> None:
-        """Move the end to `at` (loop time) when that is sooner."""
-        self.at = min(self.at, at)
+        """Cap the end at `at` (loop time)."""
+        self._cap_at = min(self._cap_at, at)
+        self.at = min(self.at, self._cap_at)
 
 
 class ClientRequest:
@@ -66,12 +78,37 @@ class ClientRequest:
 
     `path` is normalised (one decoding, no trailing slash); `query` the raw query string. `fields` are the
     body's top-level JSON members as raw bytes, None when the body is not a JSON object; what is in `fields`
-    is what goes upstream, so a plugin may set or delete members. `http` is aiohttp's own request, None in process.
+    is what goes upstream, so a plugin may set or delete members. `upstream_path` is what a path route's `**`
+    matched. `http` is aiohttp's own request, None in process.
     """
 
-    __slots__ = ("body", "endpoint", "fields", "headers", "http", "method", "model", "path", "query", "remote", "secure", "stream")
+    __slots__ = (
+        "body",
+        "endpoint",
+        "fields",
+        "headers",
+        "http",
+        "method",
+        "model",
+        "path",
+        "query",
+        "remote",
+        "secure",
+        "stream",
+        "upstream_path",
+    )
 
-    def __init__(self, method: str, path: str, query: str, headers: CIMultiDictProxy[str], *, remote: str = "", secure: bool = False, http: web.BaseRequest | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: CIMultiDictProxy[str],
+        *,
+        remote: str = "",
+        secure: bool = False,
+        http: web.BaseRequest | None = None,
+    ) -> None:
         self.method, self.path, self.query, self.headers = method, path, query, headers
         self.remote, self.secure, self.http = remote, secure, http
         self.endpoint: Endpoint | None = None
@@ -79,6 +116,7 @@ class ClientRequest:
         self.fields: dict[str, Raw] | None = None
         self.model: str = ""
         self.stream = False
+        self.upstream_path = ""
 
 
 class Source(Protocol):
@@ -117,19 +155,29 @@ class Exchange:
 
     `headers` are put on whatever answer goes out, errors included. Times ending `_at_s` are the event loop's,
     in seconds. `usage`, `cost_usd` (None: unknown), `outcome`, `status` and `error` are final in `finish`.
-    `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's.
+    `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's. `inner` answers what has no route.
     """
 
     __slots__ = (
-        "_abort", "_chat", "attempts", "chat_changed", "committed", "cost_usd", "deadline", "dialect", "digest", "dropped",
+        "_abort", "_chat", "attempts", "chat_changed", "committed", "cost_usd", "deadline", "dialect", "digest",
+        "dropped",
         "ended_at_s", "error", "first_token_at_s", "headers", "id", "notes", "observers", "outcome", "parent_id", "principal",
-        "request", "route", "started_at_s", "status", "timeouts", "transforms", "usage",
+        "inner", "request", "route", "started_at_s", "status", "transforms", "usage", "_timeouts",
     )  # fmt: skip
 
-    def __init__(self, id: str, request: ClientRequest, dialect: Dialect, deadline: Deadline, started_at_s: float, digest: str = "", parent_id: str | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        request: ClientRequest,
+        dialect: Dialect,
+        deadline: Deadline,
+        started_at_s: float,
+        digest: str = "",
+        parent_id: str | None = None,
+    ) -> None:
         self.id, self.parent_id, self.request, self.dialect, self.digest = id, parent_id, request, dialect, digest
         self.deadline, self.started_at_s = deadline, started_at_s
-        self.timeouts = Timeouts()
+        self._timeouts = DEFAULT_TIMEOUTS
         self.route: Route | None = None
         self.principal: Principal | None = None
         self.attempts: list[Attempt] = []
@@ -149,6 +197,7 @@ class Exchange:
         self._chat: ChatRequest | None = None
         self.chat_changed = False
         self._abort: Callable[[GatewayError], None] | None = None
+        self.inner: Callable[[Exchange], Awaitable[Reply]] | None = None
 
     @property
     def chat(self) -> ChatRequest:
@@ -162,6 +211,16 @@ class Exchange:
         """Replace the request; every target's body is then rendered from it."""
         self._chat = value
         self.chat_changed = True
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long this exchange waits; setting them moves the deadline."""
+        return self._timeouts
+
+    @timeouts.setter
+    def timeouts(self, value: Timeouts) -> None:
+        self._timeouts = value
+        self.deadline.set_total(value.total_s)
 
     @property
     def target(self) -> Target | None:

@@ -21,11 +21,34 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from aiohttp import web
 
 from gateway.chat import (
-    ChatReply, ChatRequest, Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage,
+    ChatReply,
+    ChatRequest,
+    Event,
+    Failure,
+    Raw,
+    ReasoningDelta,
+    Start,
+    Stop,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
 )  # fmt: skip
 from gateway.errors import (
-    BadRequest, ConfigError, GatewayError, InternalError, MethodNotAllowed, ModelNotFound, NotFound, PermissionDenied,
-    QuotaSpent, RateLimited, RequestTimeout, TooLarge, Unauthenticated, Unavailable, UpstreamError,
+    BadRequest,
+    ConfigError,
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    PermissionDenied,
+    QuotaSpent,
+    RateLimited,
+    RequestTimeout,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UpstreamError,
 )  # fmt: skip
 from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts
 from gateway.route import Route, Target
@@ -62,6 +85,9 @@ class Log(Protocol):
     def critical(self, event: str, **fields: Any) -> None: ...
     def is_enabled(self, level: str) -> bool:
         """Return whether a line of `level` (debug info warning error critical) would be written."""
+
+    def prefer_form(self, form: str) -> None:
+        """Ask for lines as `json` or `text`; LOG_FORMAT in the environment wins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,4 +65,4 @@ class Route:
     retry: Retry = field(default_factory=Retry)
     model_echo: Literal["requested", "upstream"] | None = None
     on_unsupported: Literal["drop", "warn", "error"] = "drop"
-    chain: "Chain | None" = None
+    chain: Chain | None = None

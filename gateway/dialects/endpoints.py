@@ -112,3 +112,32 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _openai("audio_translations", "/audio/translations"),
 )
 """Every endpoint with a fixed path. `/v1/images/*` and `/v1/audio/*` take further names; see `find`."""
+
+_BY_PATH: dict[str, Endpoint] = {
+    path: endpoint for endpoint in ENDPOINTS for path in (endpoint.path, *endpoint.aliases)
+}
+_OPEN_ENDED = ("/v1/images/", "/v1/audio/", "/images/", "/audio/")
+BATCHES = "/v1/messages/batches"
+
+
+def find(path: str) -> Endpoint | None:
+    """Return the endpoint that `path` (normalised, no trailing slash) belongs to, None when it is no model endpoint.
+
+    Further names under images and audio are endpoints of their own; Anthropic's batches are passed through whole.
+    """
+    endpoint = _BY_PATH.get(path)
+    if endpoint is not None:
+        return endpoint
+    if path.startswith(_OPEN_ENDED):
+        tail = path.removeprefix("/v1")
+        return _openai(tail.strip("/").replace("/", "_"), tail)
+    if path == BATCHES or path.startswith(BATCHES + "/"):
+        return Endpoint(
+            name="batches",
+            path=path,
+            dialect="anthropic",
+            kind="pass",
+            methods=("GET", "POST", "DELETE"),
+            speaks={"anthropic": path},
+        )
+    return None

@@ -1,0 +1,178 @@
+"""The admin listener: what operators may do to a running gateway, as JSON.
+
+`GET /api/status`, `POST /api/validate`, `POST /api/reload`. Loopback needs no token unless one is set; any other
+address does. A browser on another site can do nothing here: Host and Origin are checked, and writes need a JSON
+content type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from gateway import __version__
+from gateway.errors import ConfigError, ConfigErrors
+from gateway.plugin import Clock
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.reload import Reloader, Source
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+FREE_TRIES = 5
+
+
+class Doorman:
+    """Decides who may come in: host, origin, token, and patience with wrong tokens.
+
+    After five wrong tokens from an address within a minute each further one doubles the wait, up to an hour.
+    """
+
+    def __init__(self, gateway: Gateway, clock: Clock) -> None:
+        self._gateway, self._clock = gateway, clock
+        self._wrong: dict[str, tuple[int, float]] = {}
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        """Return why `request` may not come in, None when it may."""
+        config = self._gateway.snapshot.config.admin
+        host = _host_name(request.host)
+        if host not in LOCAL_HOSTS and host not in config.hosts and host != _host_name(config.listen or ""):
+            return problem(403, f'the host "{host[:100]}" is not served here; add it to admin.hosts')
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            return problem(403, "a page of another site may not call this")
+        if request.method == "POST" and request.content_type != "application/json":
+            return problem(415, "send content-type: application/json")
+        if not config.token:
+            return None
+        who = request.remote or ""
+        count, until = self._wrong.get(who, (0, 0.0))
+        now = self._clock.monotonic()
+        if count >= FREE_TRIES and now < until:
+            return problem(429, "too many wrong tokens; wait", retry_after_s=until - now)
+        given = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ").strip()
+        # SECURITY: compared as bytes in constant time; a str with other than ASCII would raise.
+        if hmac.compare_digest(given.encode(), config.token.reveal().encode()):
+            self._wrong.pop(who, None)
+            return None
+        if len(self._wrong) > 10_000:
+            self._wrong.clear()
+        self._wrong[who] = (count + 1, now + min(3600.0, 60.0 * 2.0 ** max(0, count + 1 - FREE_TRIES)))
+        return problem(401, "send the admin token as Authorization: Bearer")
+
+
+class Api:
+    """The handlers."""
+
+    def __init__(self, gateway: Gateway, reloader: Reloader, source: Source) -> None:
+        self._gateway, self._reloader, self._source = gateway, reloader, source
+
+    async def status(self, _: web.Request) -> web.Response:
+        """Say which configuration runs and how busy it is."""
+        gateway = self._gateway
+        config = gateway.snapshot.config
+        return web.json_response(
+            {
+                "version": __version__,
+                "phase": gateway.phase,
+                "digest": config.digest,
+                "in_flight": len(gateway.live),
+                "reloads": self._reloader.reloads,
+                "last_reload_failed": gateway.last_reload_failed,
+                "routes": [running.route.name for running in gateway.snapshot.routes],
+                "providers": [
+                    {"name": p.name, "dialect": p.dialect, "enabled": p.enabled}
+                    for p in gateway.snapshot.providers.values()
+                ],
+            }
+        )
+
+    async def validate(self, _: web.Request) -> web.Response:
+        """Read the files as they are now and say what is wrong with them; nothing changes."""
+        try:
+            config, _catalog = await asyncio.to_thread(self._source.read)
+        except ConfigError as error:
+            return invalid(error)
+        return web.json_response({"valid": True, "digest": config.digest, "warnings": list(config.warnings)})
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Reload the configuration; a bad one is a 400 with every error, and changes nothing."""
+        self._gateway.log.info("admin_action", action="reload", remote=request.remote)
+        try:
+            snapshot = await self._reloader.reload("admin")
+        except ConfigError as error:
+            return invalid(error)
+        return web.json_response({"reloaded": True, "digest": snapshot.digest})
+
+
+def application(gateway: Gateway, reloader: Reloader, source: Source, clock: Clock) -> web.Application:
+    """Return the admin application."""
+    doorman = Doorman(gateway, clock)
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse | None = doorman.refusal(request)
+        if response is None:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = problem(error.status, error.reason)
+        response.headers.update(
+            {
+                "x-content-type-options": "nosniff",
+                "x-frame-options": "DENY",
+                "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+                "cache-control": "no-store",
+            }
+        )
+        return response
+
+    api = Api(gateway, reloader, source)
+    app = web.Application(middlewares=[guard])
+    app.add_routes(
+        [
+            web.get("/api/status", api.status),
+            web.post("/api/validate", api.validate),
+            web.post("/api/reload", api.reload),
+        ]
+    )
+    return app
+
+
+def invalid(error: ConfigError) -> web.Response:
+    """Return a configuration's errors as 400, each with its place."""
+    errors = error.errors if isinstance(error, ConfigErrors) else [error]
+    return web.json_response(
+        {
+            "error": {"message": str(errors[0]), "code": "invalid_configuration"},
+            "errors": [
+                {
+                    "message": str(each),
+                    "file": each.file,
+                    "line": each.line,
+                    "column": each.column,
+                    "path": each.path,
+                    "problem": each.problem,
+                    "cure": each.cure,
+                }
+                for each in errors
+            ],
+        },
+        status=400,
+    )
+
+
+def problem(status: int, message: str, retry_after_s: float | None = None) -> web.Response:
+    """Return an error as JSON."""
+    headers = {"retry-after": str(math.ceil(retry_after_s))} if retry_after_s is not None else None
+    return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.rpartition(":")[0].lower() if ":" in host else host.lower()

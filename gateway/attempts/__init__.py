@@ -1,0 +1,187 @@
+"""4 try: targets in order, retry and fallback until the commit point.
+
+Only this package retries. An attempt ends with a Reply whose head is known (a stream's first content has come),
+or with an UpstreamError; the plan says what follows. A streamed exchange tries in a task of its own, so that after
+15 s of silence the client can be given the head and a keep-alive while fallback is still allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from gateway.attempts.plan import Plan, kind_of
+from gateway.attempts.send import Sender
+from gateway.chain import Chain
+from gateway.errors import GatewayError, Unavailable, UpstreamError
+from gateway.exchange import Attempt, Exchange, Reply
+from gateway.plugin import Log
+from gateway.relay import Pumped
+from gateway.relay.client import ClientStream
+from gateway.relay.stream import KEEP_ALIVE_S
+from gateway.route import Route
+from gateway.upstream.health import RepeatBudget
+
+
+class Attempts:
+    """The attempts of one route: the innermost step of its chain."""
+
+    def __init__(self, route: Route, chain: Chain, sender: Sender, budget: RepeatBudget, log: Log) -> None:
+        self._route = route
+        self._try = chain.around_attempt(sender.send)
+        self._budget = budget
+        self._log = log
+
+    async def run(self, exchange: Exchange) -> Reply:
+        """Return the first answer that may reach the client. Raises: UpstreamError, the last attempt's."""
+        plan = Plan(self._route)
+        if plan.is_empty:
+            names = ", ".join(sorted({target.provider.name for target in self._route.targets}))
+            raise Unavailable(
+                f'every target of route "{self._route.name}" is disabled: no key is set for {names}',
+                code="provider_disabled",
+            )
+        exchange.headers["x-gateway-route"] = self._route.name
+        if not exchange.request.stream:
+            return await self._go(exchange, plan)
+        return await self._go_with_keep_alive(exchange, plan)
+
+    async def _go(self, exchange: Exchange, plan: Plan) -> Reply:
+        loop = asyncio.get_running_loop()
+        target = plan.first()
+        while True:
+            attempt = Attempt(exchange, target, len(exchange.attempts) + 1, loop.time())
+            exchange.attempts.append(attempt)
+            headers = exchange.headers
+            headers["x-gateway-target"] = (
+                f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else target.name
+            )
+            headers["x-gateway-attempts"] = str(attempt.number)
+            repeated, plan.repeats = plan.repeats, False
+            try:
+                return await self._try(attempt)
+            except UpstreamError as error:
+                attempt.error = error
+                self._note(attempt, error)
+                following = plan.next(error)
+                if following is None or not await self._may_go_on(exchange, plan, error):
+                    raise self._final(error, attempt) from error
+                target = following
+            except GatewayError as error:
+                attempt.error = error
+                raise
+            finally:
+                attempt.ended_at_s = loop.time()
+                if repeated:
+                    self._budget.give_back()
+
+    async def _may_go_on(self, exchange: Exchange, plan: Plan, error: UpstreamError) -> bool:
+        """Wait as a repetition must; False when time or the budget do not allow it."""
+        if not plan.repeats:
+            return exchange.deadline.remaining() > 0
+        pause_s = plan.pause_s(error)
+        if not plan.fits(pause_s, exchange.deadline.remaining()) or not self._budget.try_take():
+            return False
+        try:
+            await asyncio.sleep(pause_s)
+        except asyncio.CancelledError:
+            self._budget.give_back()
+            raise
+        return True
+
+    def _note(self, attempt: Attempt, error: UpstreamError) -> None:
+        self._log.warning(
+            "attempt_failed",
+            request_id=attempt.exchange.id,
+            route=self._route.name,
+            target=attempt.exchange.headers["x-gateway-target"],
+            attempt=attempt.number,
+            kind=error.kind,
+            upstream_status=error.upstream_status,
+            error=error.message,
+        )
+
+    def _final(self, error: UpstreamError, attempt: Attempt) -> UpstreamError:
+        """Return `error` told to be the end: clients need not retry what the gateway has retried already."""
+        if kind_of(error) == "credential":
+            error.provider = attempt.target.provider.name
+        if kind_of(error) is not None and "x-should-retry" not in error.headers:
+            error.headers = {**error.headers, "x-should-retry": "false"}
+        return error
+
+    async def _go_with_keep_alive(self, exchange: Exchange, plan: Plan) -> Reply:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._go(exchange, plan))
+        settled: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: Any = None) -> None:
+            if not settled.done():
+                settled.set_result(None)
+
+        timer = loop.call_later(KEEP_ALIVE_S, wake)
+        task.add_done_callback(wake)
+        try:
+            await settled
+        except asyncio.CancelledError:
+            await give_up(task)
+            raise
+        finally:
+            timer.cancel()
+        if task.done():
+            return task.result()
+        return Reply(200, {hdrs.CONTENT_TYPE: exchange.dialect.stream_type}, Waiting(exchange, task))
+
+
+class Waiting:
+    """A stream whose head has gone out before any target answered: keep-alives until one does."""
+
+    def __init__(self, exchange: Exchange, task: asyncio.Task[Reply]) -> None:
+        self.exchange, self._task = exchange, task
+        self.error: GatewayError | None = None
+        self._source: Pumped | None = None
+
+    async def pump(self, client: ClientStream, status: int, headers: CIMultiDict[str]) -> web.StreamResponse:
+        """Send head and keep-alives, then relay the answer, or end with the error event."""
+        loop = asyncio.get_running_loop()
+        keep_alive = self.exchange.dialect.keep_alive
+        await client.open(status, headers, keep_alive)
+        while not self._task.done():
+            await asyncio.wait([self._task], timeout=KEEP_ALIVE_S)
+            if not self._task.done() and keep_alive:
+                client.write(keep_alive)
+        try:
+            reply = self._task.result()
+        except GatewayError as error:
+            self.error = error
+            return await client.close(self.exchange.dialect.render_error_event(error, self.exchange.id))
+        self.exchange.first_token_at_s = self.exchange.first_token_at_s or loop.time()
+        if isinstance(reply.body, bytes):  # a plugin's `attempt` answered with a finished body: too late for its status
+            return await client.close(reply.body)
+        self._source = reply.body  # type: ignore[assignment]  # every source the gateway makes is one
+        assert self._source is not None
+        try:
+            return await self._source.pump(client, status, headers)
+        finally:
+            self.error = self._source.error
+
+    async def close(self) -> None:
+        """Give up what is still being tried, or the source that was found."""
+        if self._source is not None:
+            await self._source.close()
+        else:
+            await give_up(self._task)
+
+
+async def give_up(task: asyncio.Task[Reply]) -> None:
+    """Cancel the attempts; an answer that arrived in the same moment is closed."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+    if task.cancelled() or task.exception() is not None:
+        return
+    body = task.result().body
+    if not isinstance(body, bytes):
+        await body.close()

@@ -1,0 +1,143 @@
+"""The request that goes upstream: what was decided on is what is sent.
+
+On a same-dialect route the client's top-level members are written again as they came, byte for byte, with
+the model name and the route's own edits put in; anywhere else the neutral request is rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from multidict import CIMultiDictProxy
+
+from gateway.attempts.multipart import with_model
+from gateway.dialects.protocol import Dialect, Rendered
+from gateway.dialects.protocol import Target as RenderTarget
+from gateway.errors import BadRequest
+from gateway.exchange import Attempt, Exchange
+from gateway.relay.headers import HOP_BY_HOP, connection_listed
+from gateway.route import Target
+from gateway.secret import Secret
+from gateway.upstream.provider import Provider
+
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+NEVER_UPSTREAM = (
+    HOP_BY_HOP
+    | CREDENTIALS
+    | frozenset(
+        {"host", "content-length", "content-encoding", "accept-encoding", "expect", "cookie", "origin", "referer"}
+    )
+    | frozenset({"x-request-id", "x-session-id", "x-real-ip", "forwarded", "x-forwarded-for", "x-forwarded-host"})
+    | frozenset({"x-forwarded-proto", "x-forwarded-port"})
+)
+"""SECURITY: the client's credentials are for the gateway; the rest is this connection's, or written anew."""
+DEFAULT_ANTHROPIC_VERSION = "2023-06-01"
+_encode = msgspec.json.encode
+
+
+def model_for(exchange: Exchange, target: Target) -> str:
+    """Return the model name the upstream gets; `*` keeps the client's."""
+    return exchange.request.model if target.model == "*" else target.model
+
+
+def native_body(exchange: Exchange, target: Target) -> bytes:
+    """Return the client's body for a target that serves this endpoint itself."""
+    request = exchange.request
+    fields = request.fields
+    if fields is None:
+        kind = request.headers.get("content-type", "")
+        if request.model and target.model != "*" and kind.lower().startswith("multipart/"):
+            return with_model(request.body, kind, target.model)
+        return request.body
+    if target.model == "*" and not target.params and not target.override:
+        return _encode(fields)
+    fields = dict(fields)
+    if target.model != "*" and "model" in fields:
+        fields["model"] = Raw(_encode(target.model))
+    for name, value in target.params.items():
+        if name not in fields:
+            fields[name] = Raw(_encode(value))
+    for name, value in target.override.items():
+        fields[name] = Raw(_encode(value))
+    return _encode(fields)
+
+
+def rendered_body(exchange: Exchange, target: Target, dialect: Dialect, model: str) -> Rendered:
+    """Return the neutral request in the target's dialect. Raises: BadRequest for what it cannot say."""
+    provider = target.provider
+    rendered = dialect.render_request(exchange.chat, RenderTarget(model=model, quirks=provider.quirks))
+    route = exchange.route
+    if rendered.dropped and route is not None and route.on_unsupported == "error":
+        names = ", ".join(rendered.dropped)
+        raise BadRequest(
+            f"{provider.name} cannot take: {names}; leave it out or ask another model", param=rendered.dropped[0]
+        )
+    if target.params or target.override:
+        fields: dict[str, Any] = msgspec.json.decode(rendered.body, type=dict[str, Raw])
+        fields = {
+            **{name: value for name, value in target.params.items() if name not in fields},
+            **fields,
+            **target.override,
+        }
+        rendered = Rendered(body=_encode(fields), headers=rendered.headers, dropped=rendered.dropped)
+    return rendered
+
+
+def headers_for(
+    attempt: Attempt, provider: Provider, key: Secret | None, *, native: bool, extra: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return every header of the upstream request but `host` and the framing."""
+    exchange = attempt.exchange
+    client = exchange.request.headers
+    headers = (
+        client_headers(client, passthrough=provider.auth == "passthrough")
+        if native
+        else [("content-type", "application/json")]
+    )
+    headers.append(("accept-encoding", "identity"))
+    headers.append(("x-request-id", exchange.id))
+    if not native and (trace := client.get("traceparent")) is not None:
+        headers.append(("traceparent", trace))
+    if key is not None:
+        name = provider.quirks.get("key_header") or (
+            "x-api-key" if provider.dialect == "anthropic" else "authorization"
+        )
+        headers.append((str(name), f"Bearer {key.reveal()}" if name == "authorization" else key.reveal()))
+    if extra:
+        headers.extend(extra.items())
+    if (
+        provider.dialect == "anthropic"
+        and "anthropic-version" not in extra
+        and (not native or "anthropic-version" not in client)
+    ):
+        headers.append(("anthropic-version", DEFAULT_ANTHROPIC_VERSION))
+    if provider.headers:
+        own = {name.lower() for name in provider.headers}
+        headers = [pair for pair in headers if pair[0].lower() not in own]
+        headers.extend(provider.headers.items())
+    return headers
+
+
+def client_headers(headers: CIMultiDictProxy[str], *, passthrough: bool) -> list[tuple[str, str]]:
+    """Return the client's end-to-end headers; with `passthrough` its credential too."""
+    named = connection_listed(headers)
+    kept = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in NEVER_UPSTREAM:
+            if not (passthrough and lower in CREDENTIALS):
+                continue
+        elif lower.startswith("x-gateway-") or lower in named:
+            continue
+        kept.append((name, value))
+    return kept
+
+
+def joined(base_path: str, tail: str) -> str:
+    """Return `base_path` with `tail` appended, a `v1` that both have counted once."""
+    if base_path.endswith("/v1") and (tail == "/v1" or tail.startswith("/v1/")):
+        tail = tail[3:]
+    return (base_path + tail) or "/"

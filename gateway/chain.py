@@ -1,0 +1,107 @@
+"""3 decide: the plugin onion, compiled once per route.
+
+Which hooks a plugin overrides is found here, once; a plugin that overrides none of a hook costs that hook nothing.
+The chain goes down in the file's order and back up in reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from types import CodeType, TracebackType
+from typing import Any
+
+from gateway.chat import Event
+from gateway.errors import GatewayError, InternalError
+from gateway.exchange import Attempt, ClientRequest, Exchange, Principal, Reply
+from gateway.plugin import Plugin
+
+Handle = Callable[[Exchange], Awaitable[Reply]]
+Try = Callable[[Attempt], Awaitable[Reply]]
+HOOKS = ("identify", "handle", "attempt", "observe", "transform", "complete", "finish")
+
+
+def overrides(plugin: Plugin, hook: str) -> bool:
+    """Return whether `plugin`'s class has its own `hook`."""
+    return getattr(type(plugin), hook) is not getattr(Plugin, hook)
+
+
+class Chain:
+    """The plugins of one route (or of the global chain), hooks already picked out."""
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        self.plugins = tuple(plugins)
+        having = {hook: [plugin for plugin in plugins if overrides(plugin, hook)] for hook in HOOKS}
+        self._handle = [plugin.handle for plugin in reversed(having["handle"])]
+        self._attempt = [plugin.attempt for plugin in reversed(having["attempt"])]
+        self.identifiers = [plugin.identify for plugin in having["identify"]]
+        self.observers = [plugin.observe for plugin in having["observe"]]
+        self.transformers = [plugin.transform for plugin in reversed(having["transform"])]
+        self.completers = [plugin.complete for plugin in having["complete"]]
+        self.finishers = [(plugin.name, plugin.finish) for plugin in having["finish"]]
+        self._names: dict[CodeType, str] = {}
+        for hook, owners in having.items():
+            for plugin in owners:
+                self._names[getattr(type(plugin), hook).__code__] = plugin.name
+
+    def around(self, innermost: Handle) -> Handle:
+        """Return `innermost` wrapped in every `handle` of the chain."""
+        step = innermost
+        for handle in self._handle:
+            step = _bind(handle, step)
+        return step
+
+    def around_attempt(self, innermost: Try) -> Try:
+        """Return `innermost` wrapped in every `attempt` of the chain."""
+        step = innermost
+        for attempt in self._attempt:
+            step = _bind(attempt, step)
+        return step
+
+    async def identify(self, request: ClientRequest) -> Principal | None:
+        """Return the first principal a plugin names. Raises: GatewayError, what a plugin refuses with."""
+        for identify in self.identifiers:
+            principal = await identify(request)
+            if principal is not None:
+                return principal
+        return None
+
+    def transformed(self, exchange: Exchange, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """Return `events` passed through every transform, innermost plugin first, the exchange's own before them."""
+        for own in reversed(exchange.transforms):
+            events = own(exchange, events)
+        for transform in self.transformers:
+            events = transform(exchange, events)
+        return events
+
+    async def complete(self, exchange: Exchange) -> None:
+        """Run every `complete`, innermost first."""
+        for complete in reversed(self.completers):
+            await complete(exchange)
+
+    def blame(self, error: BaseException) -> str | None:
+        """Return the name of the plugin in whose hook `error` was raised, None when in no plugin's.
+
+        Read off the traceback, so that naming the culprit costs a request that succeeds nothing.
+        """
+        name = None
+        for code in _frames(error.__traceback__):
+            name = self._names.get(code, name)
+        return name
+
+
+def as_gateway_error(error: BaseException) -> GatewayError:
+    """Return `error` itself when the client may see it, else an InternalError that says nothing of its cause."""
+    return error if isinstance(error, GatewayError) else InternalError("the gateway failed to handle this request")
+
+
+def _bind(hook: Callable[[Any, Any], Awaitable[Reply]], call_next: Any) -> Any:
+    def step(subject: Any) -> Awaitable[Reply]:
+        return hook(subject, call_next)
+
+    return step
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[CodeType]:
+    while traceback is not None:
+        yield traceback.tb_frame.f_code
+        traceback = traceback.tb_next

@@ -1,0 +1,60 @@
+"""5 stream: the answer goes to the client, verbatim or translated, and ends exactly once.
+
+`respond` is the one place that puts an answer on the wire; it alone decides how a reply's body is pumped.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from gateway.errors import GatewayError
+from gateway.exchange import Exchange, Reply
+from gateway.relay.client import Answer, ClientStream
+
+JSON_TYPE = "application/json"
+
+
+class Pumped(Protocol):
+    """A live body: what `Reply.body` is when it is not bytes."""
+
+    error: GatewayError | None
+
+    async def pump(self, client: ClientStream, status: int, headers: CIMultiDict[str]) -> web.StreamResponse: ...
+
+    async def close(self) -> None: ...
+
+
+async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest) -> web.StreamResponse:
+    """Write `reply` to the client and return when its last byte is handed to the socket.
+
+    Raises: ConnectionError or CancelledError when the client left; the live source is closed in any case.
+    """
+    headers = reply.headers
+    headers.update(exchange.headers)
+    body = reply.body
+    if isinstance(body, bytes):
+        answer = Answer(body=body, status=reply.status, headers=headers)
+        await answer.prepare(http)
+        await answer.write_eof()
+        return answer
+    source: Pumped = body  # type: ignore[assignment]  # every source the gateway makes is one
+    try:
+        return await source.pump(ClientStream(http), reply.status, headers)
+    finally:
+        if source.error is not None and exchange.error is None:
+            exchange.error = source.error
+        await source.close()
+
+
+def error_reply(exchange: Exchange, error: GatewayError) -> Reply:
+    """Return `error` as an answer in the client's dialect, with the headers that tell whose fault it was."""
+    status, body = exchange.dialect.render_error(error, exchange.id)
+    reply = Reply(status, {hdrs.CONTENT_TYPE: JSON_TYPE}, body)
+    reply.headers["x-gateway-error-source"] = error.source
+    if error.retry_after_s is not None:
+        reply.headers["retry-after"] = str(max(1, -(-int(error.retry_after_s * 1000) // 1000)))
+    reply.headers.update(error.headers)
+    return reply

@@ -1,0 +1,42 @@
+"""Which of an upstream's headers a client gets, and which of a client's an upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from multidict import CIMultiDict
+
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+     "transfer-encoding", "upgrade"}
+)  # fmt: skip
+"""RFC 9110, section 7.6.1: they belong to one connection."""
+
+NEVER_TO_CLIENT = (
+    HOP_BY_HOP
+    | frozenset({"server", "set-cookie", "set-cookie2", "date", "content-length", "x-request-id", "request-id", "via"})
+    | frozenset({"alt-svc", "strict-transport-security", "www-authenticate", "x-powered-by", "nel", "report-to"})
+    | frozenset({"x-envoy-upstream-service-time"})
+)
+"""The gateway's own business, or the upstream's, never the client's."""
+
+_PREFIXES = ("x-gateway-", "access-control-", "cf-")
+
+
+def for_client(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Return the upstream's end-to-end headers that may pass to the client."""
+    named = connection_listed(headers)
+    kept: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower not in NEVER_TO_CLIENT and not lower.startswith(_PREFIXES) and lower not in named:
+            kept.add(name, value)
+    return kept
+
+
+def connection_listed(headers: Mapping[str, str]) -> frozenset[str] | tuple[()]:
+    """Return the header names that `Connection` declares hop-by-hop too, in lower case."""
+    value = headers.get("connection")
+    if value is None or value in ("keep-alive", "close", "Keep-Alive"):
+        return ()
+    return frozenset(part.strip().lower() for part in value.split(","))

@@ -1,0 +1,118 @@
+"""The translated speed: bytes → events → bytes, for another dialect or for a plugin that rewrites."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
+from gateway.dialects.protocol import AnswerContext, Dialect
+from gateway.errors import GatewayError, UpstreamError
+from gateway.relay.stream import LiveStream, observe_with
+from gateway.relay.verbatim import cut_short
+
+
+class TranslatedStream(LiveStream):
+    """Events in the middle: parsed by the upstream's dialect, rewritten by transforms, rendered by the client's."""
+
+    def __init__(self, *args: Any, upstream_dialect: Dialect, context: AnswerContext) -> None:
+        super().__init__(*args)
+        self._parser = upstream_dialect.stream_parser()
+        self._renderer = self.dialect.stream_renderer(context)
+        self._show = observe_with(self.chain, self.attempt)
+        self._queue: asyncio.Queue[Event | None] | None = None
+        self._rewriter: asyncio.Task[None] | None = None
+        if self.exchange.transforms or self.chain.transformers:
+            self._queue = asyncio.Queue()
+            self._rewriter = self._loop.create_task(self._rewrite())
+
+    def digest(self, chunk: bytes) -> bytes:
+        """Return what the client's dialect says of the events `chunk` completed."""
+        return self._take(self._parser.feed(chunk))
+
+    def drain(self, error: UpstreamError | None) -> None:
+        """Render the end: the terminator when the finish was seen, else the error."""
+        if error is not None and error.kind == "timeout":
+            self.fail(error)
+            return
+        out = self._take(self._parser.end())
+        if out:
+            self.put(out)
+        if self._over:
+            return
+        if self._queue is not None:
+            self._queue.put_nowait(None)
+        else:
+            self.finish(self._renderer.end())
+
+    def _take(self, events: list[Event]) -> bytes:
+        out: list[bytes] = []
+        for event in events:
+            if isinstance(event, Failure):
+                self._fail_with(event, out)
+                return b""
+            if isinstance(event, Usage):
+                self.exchange.usage = event
+            if not self.content and is_content(event):
+                self.commit()
+            if self._queue is not None:
+                self._queue.put_nowait(event)
+                continue
+            if self._show is not None:
+                self._show(event)
+            out.append(self._renderer.render(event))
+        return b"".join(out)
+
+    def _fail_with(self, event: Failure, before: list[bytes]) -> None:
+        if before:
+            self.put(b"".join(before))
+        if event.code == "stream_truncated":
+            self.fail(cut_short(None))
+        else:
+            self.fail(UpstreamError("error_event", event.message, code=event.code, status=event.status))
+
+    async def _rewrite(self) -> None:
+        """Pull events through the transforms: the only place where a stream has a coroutine of its own."""
+        try:
+            async for event in self.chain.transformed(self.exchange, self._events()):
+                if self._show is not None:
+                    self._show(event)
+                out = self._renderer.render(event)
+                if out and not self._over:
+                    self.put(out)
+            if not self._over:
+                self.finish(self._renderer.end())
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # a plugin's transform: fail closed
+            if not self._over:
+                self.crash(error)
+
+    async def _events(self) -> AsyncIterator[Event]:
+        assert self._queue is not None
+        while (event := await self._queue.get()) is not None:
+            yield event
+
+    def error_event(self, error: GatewayError) -> bytes:
+        """Return the error as the renderer ends a stream that it has begun."""
+        return self._renderer.fail(error, self.exchange.id)
+
+    async def close(self) -> None:
+        """Let go of upstream and of the transforms."""
+        if self._rewriter is not None and not self._rewriter.done():
+            self._rewriter.cancel()
+        await super().close()
+
+
+def is_content(event: Event) -> bool:
+    """Return whether `event` commits the stream: text, reasoning, a tool call, or the stop."""
+    match event:
+        case Start() | Usage() | Raw() | Failure():
+            return False
+        case TextDelta(text=text):
+            return bool(text)
+        case ReasoningDelta():
+            return bool(event.text or event.signature or event.encrypted)
+        case ToolCallDelta() | Stop():
+            return True

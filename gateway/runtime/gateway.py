@@ -1,0 +1,90 @@
+"""What runs: the current snapshot, the exchanges in flight, and what outlives reloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+from gateway.exchange import Exchange
+from gateway.runtime.snapshot import Snapshot
+from gateway.telemetry import Logger
+
+Phase = Literal["starting", "serving", "lame_duck", "draining"]
+
+
+class Generation:
+    """A snapshot with the number of exchanges that still run on it; retired when it has been replaced and that is 0."""
+
+    __slots__ = ("live", "on_idle", "replaced", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.live = 0
+        self.replaced = False
+        self.on_idle: Callable[[Generation], None] | None = None
+
+    def leave(self) -> None:
+        """One exchange fewer."""
+        self.live -= 1
+        if self.replaced and self.live == 0 and self.on_idle is not None:
+            self.on_idle(self)
+
+
+class Lasting:
+    """Objects that outlive snapshots: pools, key rings, breakers, counters. Made once, found by name ever after."""
+
+    def __init__(self) -> None:
+        self._things: dict[str, Any] = {}
+
+    def get(self, name: str, factory: Callable[[], Any]) -> Any:
+        """Return the object called `name`, made by `factory` the first time."""
+        if name not in self._things:
+            self._things[name] = factory()
+        return self._things[name]
+
+    def values(self) -> list[Any]:
+        """Return everything kept."""
+        return list(self._things.values())
+
+
+class Gateway:
+    """The running gateway: one reference to the current generation, replaced in one assignment."""
+
+    def __init__(self, generation: Generation, lasting: Lasting, log: Logger) -> None:
+        self.generation = generation
+        self.lasting = lasting
+        self.log = log
+        self.phase: Phase = "starting"
+        self.live: set[Exchange] = set()
+        self.last_reload_failed = False
+        self._background: set[asyncio.Task[Any]] = set()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration in force."""
+        return self.generation.snapshot
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Make `snapshot` the one in force; the old one retires when its last exchange ends."""
+        old, self.generation = self.generation, Generation(snapshot)
+        old.on_idle = self._retire
+        old.replaced = True
+        if old.live == 0:
+            self._retire(old)
+
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
+        """Run `work` to its end whatever happens to whoever asked; the gateway waits for it when it stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def settle(self) -> None:
+        """Wait for what was spawned."""
+        while self._background:
+            await asyncio.wait(self._background)
+
+    def _retire(self, generation: Generation) -> None:
+        generation.on_idle = None
+        self.spawn(generation.snapshot.close(self.log))

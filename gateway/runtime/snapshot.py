@@ -1,0 +1,273 @@
+"""What runs: a configuration turned into plugins, providers and compiled routes. Built whole, then swapped in."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gateway.attempts import Attempts
+from gateway.attempts.send import Sender
+from gateway.chain import Chain, Handle, overrides
+from gateway.errors import ConfigError, ConfigErrors, NotFound
+from gateway.exchange import Exchange, Reply
+from gateway.plugin import Clock, Plugin, Services
+from gateway.route import Match, Retry, Route, Target
+from gateway.router import Router
+from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
+from gateway.runtime.options import lay_over
+from gateway.telemetry import Logger
+from gateway.upstream.direct import DirectTransport
+from gateway.upstream.echo import EchoTransport
+from gateway.upstream.health import Keys, RepeatBudget
+from gateway.upstream.http import HttpTransport
+from gateway.upstream.provider import Provider
+from gateway.upstream.transport import Transport
+
+
+class Kept(Protocol):
+    """What outlives snapshots; see `runtime.gateway.Lasting`."""
+
+    def get(self, name: str, factory: Callable[[], Any]) -> Any: ...
+
+
+class Loader(Protocol):
+    """Finds plugin classes; see `runtime.plugins.Catalog`."""
+
+    def load(self, name: str, use: str | None) -> type[Plugin]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A route with its compiled chain: call `handle` with an exchange."""
+
+    route: Route
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A plugin's own HTTP paths, inside the global plugins that stand before it."""
+
+    chain: Chain
+    app: web.Application
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A configuration that runs. Immutable but for what its plugins keep to themselves."""
+
+    digest: str
+    config: Config
+    router: Router[Running]
+    routes: tuple[Running, ...]
+    plugins: tuple[Plugin, ...]
+    providers: Mapping[str, Provider]
+    chain: Chain
+    routeless: Handle
+    owned: tuple[Owned, ...]
+
+    async def start(self) -> None:
+        """Start every plugin. Raises: ConfigError; those started already are closed again."""
+        started: list[Plugin] = []
+        for plugin in self.plugins:
+            try:
+                await plugin.start()
+            except BaseException as error:
+                for done in reversed(started):
+                    await done.close()
+                if isinstance(error, ConfigError):
+                    raise
+                raise ConfigError(f'plugin "{plugin.name}" could not start: {type(error).__name__}: {error}') from error
+            started.append(plugin)
+
+    async def close(self, log: Logger) -> None:
+        """Close every plugin; what one raises is logged and does not keep the others."""
+        for plugin in reversed(self.plugins):
+            try:
+                await plugin.close()
+            except Exception as error:  # a plugin's; the others still have to be closed
+                log.error("plugin_close_failed", plugin=plugin.name, error=f"{type(error).__name__}: {error}")
+
+
+def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Clock) -> Snapshot:
+    """Return a snapshot of `config`, not yet started. Raises: ConfigErrors, all that plugins refuse."""
+    log.redactor.add(secret.reveal() for provider in config.providers for secret in provider.credentials)
+    providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
+    keys: dict[str, Keys] = {each.name: _keys(each, lasting, clock) for each in config.providers if each.credentials}
+    maker = _PluginMaker(config, catalog, lasting, log, clock)
+    global_plugins = [made for entry in config.plugins if (made := maker.make(entry, entry.options)) is not None]
+    chain = Chain(global_plugins)
+    budget: RepeatBudget = lasting.get("repeats", RepeatBudget)
+    running: list[Running] = []
+    for entry in config.routes:
+        own = Chain(maker.of_route(entry, global_plugins)) if entry.plugins else chain
+        route = _route(entry, providers, own)
+        attempts = Attempts(route, own, Sender(own, keys, clock, log), budget, log)
+        running.append(Running(route, own.around(attempts.run)))
+    if maker.errors:
+        raise ConfigErrors(maker.errors)
+    owned = tuple(
+        Owned(before := Chain(global_plugins[:at]), _app(plugin), before.around(_inner))
+        for at, plugin in enumerate(global_plugins)
+        if overrides(plugin, "http_routes")
+    )
+    return Snapshot(
+        digest=config.digest,
+        config=config,
+        router=Router([(each.route.match, each) for each in running]),
+        routes=tuple(running),
+        plugins=tuple(maker.made),
+        providers=providers,
+        chain=chain,
+        routeless=chain.around(_inner),
+        owned=owned,
+    )
+
+
+def _inner(exchange: Exchange) -> Awaitable[Reply]:
+    if exchange.inner is None:
+        raise NotFound("nothing answers here")
+    return exchange.inner(exchange)
+
+
+def _app(plugin: Plugin) -> web.Application:
+    app = web.Application()
+    app.add_routes(plugin.http_routes())
+    app.freeze()
+    return app
+
+
+class _PluginMaker:
+    """Makes plugin instances, collecting what they refuse instead of stopping at the first."""
+
+    def __init__(self, config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Clock) -> None:
+        self._config, self._catalog, self._lasting, self._log, self._clock = config, catalog, lasting, log, clock
+        self.made: list[Plugin] = []
+        self.errors: list[ConfigError] = []
+
+    def make(self, entry: PluginConfig, options: Mapping[str, Any] | None) -> Plugin | None:
+        """Return a new instance, None when it refuses (noted in `errors`) or is switched off."""
+        if options is None:
+            return None
+        services = Services(
+            clock=self._clock,
+            log=self._log,
+            home=self._config.home,
+            lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
+        )
+        try:
+            cls = self._catalog.load(entry.name, entry.use)
+            plugin = cls(options, services)
+        except ConfigError as error:
+            place = entry.place
+            self.errors.append(
+                error
+                if error.line
+                else ConfigError(
+                    error.problem,
+                    file=place.file,
+                    line=place.line,
+                    column=place.column,
+                    path=place.path,
+                    cure=error.cure,
+                )
+            )
+            return None
+        plugin.name = entry.name
+        self.made.append(plugin)
+        return plugin
+
+    def of_route(self, route: RouteConfig, global_plugins: Sequence[Plugin]) -> list[Plugin]:
+        """Return the chain of a route: global plugins in their places, replaced or taken out where the route says so,
+        then the route's own."""
+        own = {entry.name: entry for entry in route.plugins}
+        globally = {entry.name: entry for entry in self._config.plugins}
+        chain: list[Plugin] = []
+        for plugin in global_plugins:
+            entry = own.pop(plugin.name, None)
+            if entry is None:
+                chain.append(plugin)
+            elif entry.options is not None:
+                given = globally[plugin.name]
+                replaced = self.make(replace(entry, use=given.use), lay_over(given.options or {}, entry.options))
+                if replaced is not None:
+                    chain.append(replaced)
+        for entry in own.values():
+            made = self.make(entry, entry.options)
+            if made is not None:
+                chain.append(made)
+        return chain
+
+
+def _keys(config: ProviderConfig, lasting: Kept, clock: Clock) -> Keys:
+    name = f"keys {config.name} {hash(tuple(secret.reveal() for secret in config.credentials))}"
+    kept: Keys = lasting.get(name, lambda: Keys(config.credentials, clock.monotonic))
+    return kept
+
+
+def _provider(config: ProviderConfig, lasting: Kept, clock: Clock) -> Provider:
+    transport: Transport = lasting.get(_pool_name(config), lambda: _transport(config))
+    return Provider(
+        name=config.name,
+        dialect=config.dialect,
+        base_url=config.base_url,
+        base_path=urlsplit(config.base_url).path.rstrip("/"),
+        transport=transport,
+        credentials=config.credentials,
+        auth=config.auth,
+        headers=config.headers,
+        quirks=config.quirks,
+        enabled=config.enabled,
+        free=config.free,
+    )
+
+
+def _pool_name(config: ProviderConfig) -> str:
+    """Name the pool after all that makes two pools differ, so that a reload keeps the connections it can."""
+    if config.dialect == "echo":
+        return f"pool echo {config.quirks.get('delay_s', 0.0)} {config.quirks.get('fail', 0.0)}"
+    parts = urlsplit(config.base_url)
+    return f"pool {config.transport} {parts.scheme}://{parts.netloc} {config.proxy} {config.tls_verify} {config.tls_ca}"
+
+
+def _transport(config: ProviderConfig) -> Transport:
+    if config.dialect == "echo":
+        return EchoTransport(
+            delay_s=float(config.quirks.get("delay_s", 0.0)), fail=float(config.quirks.get("fail", 0.0))
+        )
+    tls: ssl.SSLContext | None = None
+    if config.base_url.startswith("https"):
+        tls = ssl.create_default_context(cafile=str(config.tls_ca) if config.tls_ca else None)
+        if not config.tls_verify:
+            tls.check_hostname = False
+            tls.verify_mode = ssl.CERT_NONE
+    if config.transport == "http" or config.proxy:
+        return HttpTransport(config.base_url, tls=tls, proxy=config.proxy)
+    return DirectTransport(config.base_url, tls=tls)
+
+
+def _route(config: RouteConfig, providers: Mapping[str, Provider], chain: Chain) -> Route:
+    return Route(
+        name=config.name,
+        match=Match(model=config.model, path=config.path, header=config.header, key=config.key, tags=config.tags),
+        targets=tuple(_target(target, providers) for target in config.targets),
+        fallbacks={
+            cause: tuple(_target(target, providers) for target in targets)
+            for cause, targets in config.fallbacks.items()
+        },
+        balance=config.balance,
+        retry=Retry(config.retry_attempts, config.retry_on, config.backoff_min_s, config.backoff_max_s),
+        model_echo=config.model_echo,
+        on_unsupported=config.on_unsupported,
+        chain=chain,
+    )
+
+
+def _target(config: TargetConfig, providers: Mapping[str, Provider]) -> Target:
+    return Target(providers[config.provider], config.model, config.weight, config.params, config.override)

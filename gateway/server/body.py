@@ -1,0 +1,160 @@
+"""The client's body: read within its limits, decoded no further than routing needs.
+
+What is decided on is what is sent: `fields` are the body's own top-level members, and the upstream body is
+written from them. A second spelling of a member the gateway acts on is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+from msgspec import Raw
+
+from gateway.attempts.multipart import find_model
+from gateway.dialects.endpoints import Endpoint
+from gateway.errors import BadRequest, RequestTimeout, TooLarge
+from gateway.exchange import ClientRequest
+
+ACTED_ON = frozenset({"model", "stream", "messages", "input", "session_id", "max_tokens", "tools"})
+"""Members whose second spelling could make the upstream read something else than the gateway did."""
+LONGEST_MODEL = 256
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.encode
+
+
+async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
+    """Return the whole body. Raises: TooLarge, RequestTimeout, BadRequest (broken chunks or compression)."""
+    length = http.content_length
+    if length is not None and length > max_bytes:
+        raise TooLarge(f"the body is {length} bytes; at most {max_bytes} are taken")
+    if not http.can_read_body:
+        return b""
+    payload = http.content
+    try:
+        if payload.is_eof():
+            body = await payload.read()
+        else:
+            async with asyncio.timeout(timeout_s):
+                body = await _collect(payload, max_bytes)
+    except TimeoutError:
+        raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s") from None
+    except web.RequestPayloadError as error:
+        raise BadRequest("the body is broken: its chunks or its compression cannot be read") from error
+    if len(body) > max_bytes:
+        raise TooLarge(f"the body is {len(body)} bytes; at most {max_bytes} are taken")
+    return body
+
+
+async def _collect(payload: Any, max_bytes: int) -> bytes:
+    pieces = []
+    size = 0
+    while piece := await payload.readany():
+        size += len(piece)
+        if size > max_bytes:
+            raise TooLarge(f"the body is over {max_bytes} bytes, the most that is taken")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def decode(request: ClientRequest, endpoint: Endpoint) -> None:
+    """Fill in `fields`, `model` and `stream`, and check what a request of this endpoint must have.
+
+    Raises: BadRequest, with `param` naming the member.
+    """
+    kind = request.headers.get(hdrs.CONTENT_TYPE, "")
+    if endpoint.kind != "chat" and kind[:10].lower() == "multipart/":
+        request.model = _checked_model(find_model(request.body, kind))
+        return
+    if endpoint.kind == "pass" and not request.body:
+        return
+    fields = request.fields = top_level(request.body)
+    if "model" in fields:
+        request.model = _checked_model(_text(fields, "model"))
+    elif endpoint.kind != "pass":
+        raise BadRequest("the request names no model; set `model`", param="model")
+    if "stream" in fields:
+        stream = bytes(fields["stream"]).strip()
+        if stream not in (b"true", b"false", b"null"):
+            raise BadRequest("`stream` must be true or false", param="stream")
+        request.stream = stream == b"true" or (stream == b"null" and endpoint.stream_default)
+    else:
+        request.stream = endpoint.stream_default
+    for names in endpoint.required:
+        if not any(name in fields for name in names):
+            raise BadRequest(f"the request has no `{names[0]}`", param=names[0])
+    if (
+        "messages" in fields
+        and endpoint.required == (("messages",),)
+        and not bytes(fields["messages"]).lstrip().startswith(b"[")
+    ):
+        raise BadRequest("`messages` must be a list", param="messages")
+
+
+def top_level(body: bytes) -> dict[str, Raw]:
+    """Return the members of a JSON object as raw bytes. Raises: BadRequest for anything else.
+
+    Cheap when nothing is odd: a body that is exactly as long as its members written again compactly can hide no second
+    copy; otherwise its keys are looked at one by one.
+    """
+    try:
+        fields = _decode_fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not a JSON object: {error}") from None
+    except RecursionError:
+        raise BadRequest("the body is not usable JSON: it is nested too deeply") from None
+    if len(_encode(fields)) != len(body):
+        _refuse_second_spellings(body, fields)
+    for name in fields:
+        if name not in ACTED_ON and name.casefold() in ACTED_ON:
+            raise BadRequest(
+                f"the body spells `{name.casefold()}` as `{name}`; servers differ on what that means",
+                param=name.casefold(),
+            )
+    return fields
+
+
+def _refuse_second_spellings(body: bytes, fields: dict[str, Raw]) -> None:
+    suspicious = b"\\u" in body or any(body.count(b'"%b"' % name.encode()) > 1 for name in ACTED_ON if name in fields)
+    if not suspicious:
+        return
+    for name in _doubled(body):
+        if name.casefold() in ACTED_ON:
+            raise BadRequest(f"the body has `{name}` twice; send it once", param=name)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with its members in order, doubles kept."""
+
+
+def _doubled(body: bytes) -> list[str]:
+    try:
+        pairs = json.loads(body, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not usable JSON") from None
+    seen: set[str] = set()
+    twice = []
+    for name, _ in pairs:
+        if name in seen:
+            twice.append(name)
+        seen.add(name)
+    return twice
+
+
+def _text(fields: dict[str, Raw], name: str) -> str:
+    try:
+        return msgspec.json.decode(fields[name], type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest(f"`{name}` must be a string", param=name) from None
+
+
+def _checked_model(model: str) -> str:
+    """Return `model` when it may stand in headers, logs and labels. Raises: BadRequest."""
+    if not model:
+        raise BadRequest("`model` is empty; name a model", param="model")
+    if len(model) > LONGEST_MODEL or not (model.isascii() and model.isprintable()):
+        raise BadRequest(f"`model` must be at most {LONGEST_MODEL} printable ASCII characters", param="model")
+    return model

@@ -1,0 +1,59 @@
+"""Paths: one normalisation, used for routing, for plugins and for what goes upstream."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote_to_bytes
+
+from gateway.errors import BadRequest, NotFound
+
+_ODD = re.compile(r"[^!-~]")
+_SUSPECT = re.compile(r"//|\\|;|%(?:2e|5c|3b|00|0a|0d|25)|(?:^|/)\.{1,2}(?:/|$)", re.IGNORECASE)
+
+
+def split(target: str, host: str) -> tuple[str, str]:
+    """Return path and query of a request target, still percent-encoded.
+
+    Absolute-form (`http://host/path`) must name the same host as the Host header. Raises: BadRequest.
+    """
+    if not target.startswith("/"):
+        if target == "*":
+            return "*", ""
+        scheme, mark, rest = target.partition("://")
+        authority, slash, path = rest.partition("/")
+        if not mark or scheme.lower() not in ("http", "https") or authority.lower() != host.lower():
+            raise BadRequest("the request target and the Host header name different servers")
+        target = slash + path or "/"
+    if _ODD.search(target):
+        raise BadRequest("the request target holds characters that must be percent-encoded")
+    path, _, query = target.partition("?")
+    return path, query.partition("#")[0]
+
+
+def normalise(path: str) -> str:
+    """Return `path` decoded once and without a trailing slash. Raises: NotFound for what could mean two things.
+
+    SECURITY: dot segments, doubled slashes, backslashes, `;` and their encodings are refused rather than resolved:
+    servers behind and in front disagree on what they mean.
+    """
+    if _SUSPECT.search(path):
+        raise NotFound(
+            "this path is not served: it holds dot segments, doubled slashes or characters that servers read differently"
+        )
+    if "%" in path:
+        try:
+            path = unquote_to_bytes(path).decode("utf-8")
+        except UnicodeDecodeError:
+            raise NotFound("this path is not served: its percent-encoding is not UTF-8") from None
+        if any(not character.isprintable() for character in path):
+            raise NotFound("this path is not served: it holds control characters")
+    return path[:-1] if len(path) > 1 and path.endswith("/") else path
+
+
+def upstream_path(matched: str | None, path: str) -> str:
+    """Return what a path route appends to its provider's base URL: what `**` matched, else the whole path.
+
+    A base URL that ends in /v1 is the provider's business; the doubled `v1/` is taken out when the request is made.
+    """
+    tail = path if matched is None else matched
+    return "/" + quote(tail.lstrip("/"), safe="/:@!$&'()*+,=~-._")

@@ -1,0 +1,165 @@
+"""JSON logs, redaction, request ids.
+
+One JSON object a line on stderr: `ts` (RFC 3339, UTC, milliseconds), `level`, `event`, then the fields given. Lines of
+one turn of the event loop are written together. Nothing that looks like a credential, and no credential registered
+with `redact`, reaches a line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TextIO
+
+import msgspec
+
+LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+SECRET_SHAPES = (
+    r"(?:sk|rk|pk|gsk|xai|sess|key)-[A-Za-z0-9_\-]{12,}|AIza[A-Za-z0-9_\-]{30,}"
+    r"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*|(?i:bearer|basic) +[A-Za-z0-9._~+/\-]{8,}=*"
+)
+"""What credentials look like: vendor key prefixes (OpenAI, Anthropic, Groq, xAI, Google), JWTs, authorization
+values."""
+VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def new_request_id() -> str:
+    """Return a fresh request id: 128 random bits in hex."""
+    return secrets.token_hex(16)
+
+
+def request_id(given: str | None) -> str:
+    """Return the client's own id when it is 1 to 128 visible ASCII characters, else a fresh one."""
+    return given if given is not None and VISIBLE.fullmatch(given) else new_request_id()
+
+
+class Redactor:
+    """Replaces credentials in text with `***`."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._pattern = re.compile(SECRET_SHAPES)
+
+    def add(self, values: Iterable[str]) -> None:
+        """Never show these again; values under 6 characters are too common to replace and are left."""
+        self._known |= {value for value in values if len(value) >= 6}
+        known = sorted((re.escape(value) for value in self._known), key=len, reverse=True)
+        self._pattern = re.compile("|".join([*known, SECRET_SHAPES]))
+
+    def clean(self, text: str) -> str:
+        """Return `text` with every credential replaced."""
+        return self._pattern.sub("***", text)
+
+
+class Logger:
+    """Writes lines of at least `level`, as JSON or (`form` text) as `ts LEVEL event key=value …`.
+
+    `form` None leaves the choice to `prefer_form`, JSON until then.
+    """
+
+    def __init__(
+        self,
+        level: str = "info",
+        form: str | None = None,
+        stream: TextIO | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._threshold = LEVELS[level]
+        self._text = form == "text"
+        self._form_is_given = form is not None
+        self._stream = stream
+        self._now = now
+        self._second = -1
+        self._prefix = ""
+        self._pending: list[bytes] = []
+        self._schedule: Callable[[Callable[[], None]], Any] | None = None
+        self.redactor = Redactor()
+
+    def set_level(self, level: str) -> None:
+        """Change the threshold: debug info warning error critical."""
+        self._threshold = LEVELS[level]
+
+    def prefer_form(self, form: str) -> None:
+        """Change the form of lines, json or text, unless it was given from outside."""
+        if not self._form_is_given:
+            self._text = form == "text"
+
+    def batch_with(self, schedule: Callable[[Callable[[], None]], Any] | None) -> None:
+        """Collect lines and write them when `schedule` (the loop's call_soon) calls back; None writes at once."""
+        self.flush()
+        self._schedule = schedule
+
+    def is_enabled(self, level: str) -> bool:
+        """Return whether a line of `level` would be written."""
+        return LEVELS[level] >= self._threshold
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Each step, with what it was decided on."""
+        if self._threshold <= 10:
+            self.line("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Access and life cycle."""
+        if self._threshold <= 20:
+            self.line("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Degraded, still serving."""
+        if self._threshold <= 30:
+            self.line("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """A request failed through the gateway's or an upstream's fault."""
+        if self._threshold <= 40:
+            self.line("error", event, fields)
+
+    def critical(self, event: str, **fields: Any) -> None:
+        """Cannot start, or cannot serve."""
+        self.line("critical", event, fields)
+
+    def line(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """Write one line; fields that are None are left out in text form only."""
+        ts = self._timestamp()
+        if self._text:
+            rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+            text = f"{ts} {level.upper():8} {event} {rest}".rstrip().replace("\n", "\\n")
+        else:
+            text = _encode({"ts": ts, "level": level, "event": event, **fields}).decode("utf-8", "replace")
+        self._pending.append(self.redactor.clean(text).encode("utf-8", "replace") + b"\n")
+        if self._schedule is None:
+            self.flush()
+        elif len(self._pending) == 1:
+            self._schedule(self.flush)
+
+    def flush(self) -> None:
+        """Write what is collected."""
+        if not self._pending:
+            return
+        lines, self._pending = b"".join(self._pending), []
+        try:
+            if self._stream is None:
+                write_all(2, lines)
+            else:
+                self._stream.write(lines.decode("utf-8", "replace"))
+                self._stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody is left to tell: stderr itself is gone
+
+    def _timestamp(self) -> str:
+        now = self._now()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write `data` whole, however many calls the kernel needs."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,85 @@
+"""One line a request, written when it has ended, however it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from gateway.plugin import Event, Exchange, Plugin, Reply, Services, TextDelta
+
+PROBES = frozenset({"/health", "/health/ready", "/ready"})
+
+
+class AccessLog(Plugin):
+    """Options:
+
+    format: json (default) or text, for all of the log; LOG_FORMAT in the environment wins.
+    bodies: whether prompts and answers are logged too (default false). Credentials are taken out of them.
+
+    Successful health probes are logged at DEBUG only.
+    """
+
+    options_schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "format": {
+                "enum": ["json", "text"],
+                "default": "json",
+                "description": "Form of the log's lines. LOG_FORMAT wins.",
+            },
+            "bodies": {
+                "type": "boolean",
+                "default": False,
+                "description": "Log prompts and answers, credentials taken out.",
+            },
+        },
+    }
+
+    def __init__(self, options: Mapping[str, Any], services: Services) -> None:
+        super().__init__(options, services)
+        self._log = services.log
+        self._bodies: bool = options["bodies"]
+        self._log.prefer_form(options["format"])
+
+    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+        """Collect the answer's text when bodies are wanted."""
+        if self._bodies:
+            answer: list[str] = []
+            exchange.notes["access_log"] = answer
+
+            def collect(_: Exchange, event: Event) -> None:
+                if isinstance(event, TextDelta):
+                    answer.append(event.text)
+
+            exchange.observe(collect)
+        return await call_next(exchange)
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Write the line."""
+        request, usage, error = exchange.request, exchange.usage, exchange.error
+        started, first = exchange.started_at_s, exchange.first_token_at_s
+        principal, route = exchange.principal, exchange.route
+        write = self._log.debug if request.path in PROBES and exchange.status < 400 else self._log.info
+        fields: dict[str, Any] = {
+            "request_id": exchange.id,
+            "method": request.method,
+            "path": request.path,
+            "principal": None if principal is None else principal.name,
+            "route": None if route is None else route.name,
+            "target": exchange.headers.get("x-gateway-target"),
+            "attempts": len(exchange.attempts),
+            "status": exchange.status,
+            "outcome": exchange.outcome,
+            "error_code": None if error is None else error.code,
+            "stream": request.stream,
+            "duration_ms": round(((exchange.ended_at_s or started) - started) * 1000, 2),
+            "ttft_ms": None if first is None else round((first - started) * 1000, 2),
+            "prompt_tokens": None if usage is None else usage.prompt_tokens,
+            "completion_tokens": None if usage is None else usage.completion_tokens,
+            "cost_usd": None if exchange.cost_usd is None else float(exchange.cost_usd),
+        }
+        if self._bodies:
+            fields["request_body"] = request.body.decode("utf-8", "replace")
+            fields["answer"] = "".join(exchange.notes.get("access_log", ()))
+        write("request", **fields)
