@@ -38,7 +38,7 @@ def error_from(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> UpstreamError:
-    """Return the error a decoded body states, in OpenAI's form or a relative's: `{"error": "…"}`, `{"detail"}`, `[{…}]`."""
+    """Return the error a decoded body states, in OpenAI's form or a relative's: `{"error": "…"}`, `{"detail": …}`."""
     if isinstance(value, list) and value:  # Gemini answers with a list of one
         value = value[0]
     found: Any = value
