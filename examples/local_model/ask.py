@@ -38,12 +38,10 @@ deltas = [
 print("response, streamed:", "".join(deltas), "|", len(deltas), "pieces")
 
 anthropic = Anthropic()
-message = anthropic.messages.create(
-    model="smollm2", max_tokens=40, temperature=0, messages=[{"role": "user", "content": question}]
-)
+message = anthropic.messages.create(model="smollm2", max_tokens=40, messages=[{"role": "user", "content": question}])
 print("message:", message.content[0].text, "|", message.usage.output_tokens, "tokens")
 with anthropic.messages.stream(
-    model="smollm2", max_tokens=40, temperature=0, messages=[{"role": "user", "content": question}]
+    model="smollm2", max_tokens=40, messages=[{"role": "user", "content": question}]
 ) as stream:
     texts = list(stream.text_stream)
 print("message, streamed:", "".join(texts), "|", len(texts), "pieces")
