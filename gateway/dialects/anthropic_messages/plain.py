@@ -10,7 +10,6 @@ from gateway.dialects.anthropic_messages.counts import parse_usage
 from gateway.dialects.anthropic_messages.failure import error_of
 from gateway.dialects.json import decode_answer, decode_any
 
-
 _ABSENT = Raw(b"null")
 
 

@@ -1,0 +1,192 @@
+"""The messages of a request, from neutral words to Anthropic's rules of form.
+
+Anthropic wants the results of all calls of one assistant turn in the very next user message, first in it; text that
+is not blank; thinking first and calls last in an assistant turn. A request written for Anthropic is left as it is
+but for tool results, which stand apart in neutral words and are put back into their user message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from gateway.chat import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from gateway.dialects.anthropic_messages.render_blocks import Block, BlockWriter
+from gateway.dialects.anthropic_messages.traits import Traits
+from gateway.dialects.names import wire_id
+from gateway.dialects.notice import Dropped
+from gateway.errors import BadRequest
+
+_SYSTEM = ("system", "developer")
+NO_RESULT = "No result was given for this call."
+
+
+class _Turn(Struct):
+    """A message being written."""
+
+    role: str
+    blocks: list[Block]
+    extra: dict[str, object]
+
+
+class HistoryWriter:
+    """Writes the `system` and `messages` of one request."""
+
+    __slots__ = ("_dropped", "_own", "_traits", "_writer")
+
+    def __init__(self, traits: Traits, dropped: Dropped, own: bool) -> None:
+        self._traits, self._dropped, self._own = traits, dropped, own
+        self._writer = BlockWriter(dropped, own)
+
+    def write(self, messages: tuple[Message, ...]) -> tuple[list[Block], list[Block]]:
+        """Return the system blocks and the messages. Raises: BadRequest."""
+        leading = self._leading_system(messages)
+        system = [block for message in messages[:leading] for block in self._system_blocks(message)]
+        rest = messages[leading:]
+        if not self._own:
+            if self._traits.system_in_messages == "hoist":
+                system += [b for message in rest if message.role in _SYSTEM for b in self._system_blocks(message)]
+                rest = tuple(message for message in rest if message.role not in _SYSTEM)
+            self._dropped.add_set(("name", message.name) for message in messages)
+        turns = self._turns(rest if self._own else _results_in_place(rest))
+        if not self._own:
+            turns = self._mended(turns)
+        return system, [{"role": turn.role, "content": _short(turn.blocks)} | turn.extra for turn in turns]
+
+    def _leading_system(self, messages: tuple[Message, ...]) -> int:
+        count = 0
+        for message in messages:
+            if message.role not in _SYSTEM or (self._own and count == 1):
+                break
+            count += 1
+        return count
+
+    def _system_blocks(self, message: Message) -> list[Block]:
+        texts: tuple[Part, ...] = tuple(part for part in message.parts if isinstance(part, Text))
+        if len(texts) < len(message.parts):
+            self._dropped.add("system")
+        return self._writer.blocks(texts)
+
+    def _turns(self, messages: Iterable[Message]) -> list[_Turn]:
+        """Return one turn a message, tool results joined with each other and with the user's words after them."""
+        turns: list[_Turn] = []
+        joinable = False
+        for message in messages:
+            if message.role in _SYSTEM:
+                turns.append(self._system_turn(message))
+                joinable = False
+                continue
+            role = "assistant" if message.role == "assistant" else "user"
+            blocks = self._writer.blocks(message.parts if role == "user" or self._own else _in_order(message.parts))
+            extra: dict[str, object] = dict(message.extra) if self._own else {}
+            if joinable and role == "user":
+                turns[-1].blocks += blocks
+                turns[-1].extra |= extra
+                joinable = message.role == "tool"
+            else:
+                turns.append(_Turn(role=role, blocks=blocks, extra=extra))
+                joinable = message.role == "tool"
+        return turns
+
+    def _system_turn(self, message: Message) -> _Turn:
+        """Return a system message that stands between others, as this target takes it."""
+        blocks = self._system_blocks(message)
+        if self._own or self._traits.system_in_messages == "keep":
+            return _Turn(role="system", blocks=blocks, extra={})
+        words = "\n\n".join(block["text"] for block in blocks)
+        text: list[Block] = [{"type": "text", "text": f"<system>{words}</system>"}] if words else []
+        return _Turn(role="user", blocks=text, extra={})
+
+    def _mended(self, turns: list[_Turn]) -> list[_Turn]:
+        """Return the turns without empty ones, beginning with the user, an answer's beginning left open rightly."""
+        turns = [turn for turn in turns if turn.blocks]
+        if not turns or turns[0].role != "user":
+            first: Block = {"type": "text", "text": self._traits.first_user_text}
+            turns.insert(0, _Turn(role="user", blocks=[first], extra={}))
+        last = turns[-1]
+        if last.role == "assistant":
+            if not self._traits.prefill:
+                raise BadRequest(
+                    "the last message is the assistant's, which this model does not continue; end with a user message",
+                    param="messages",
+                )
+            final = last.blocks[-1]
+            if final["type"] == "text":
+                final["text"] = final["text"].rstrip()
+        return turns
+
+
+def _in_order(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return an assistant's parts with thinking first and calls last, each kind in its own order."""
+    calls = [part for part in parts if isinstance(part, ToolCall)]
+    thinking = [part for part in parts if isinstance(part, Reasoning)]
+    others = [part for part in parts if not isinstance(part, ToolCall | Reasoning)]
+    return (*thinking, *others, *calls)
+
+
+def _results_in_place(messages: tuple[Message, ...]) -> list[Message]:
+    """Return the messages with the results of each assistant turn right behind it, in the order of its calls.
+
+    Results may stand anywhere before the next assistant turn. A call without one gets a result that says so,
+    because Anthropic refuses the whole request otherwise; a result without its call becomes the user's words.
+    """
+    out: list[Message] = []
+    for turn, following in _by_assistant(messages):
+        calls = [part for part in turn.parts if isinstance(part, ToolCall)] if turn is not None else []
+        wanted: dict[str, ToolResult | None] = {wire_id(call.id): None for call in calls}
+        stray: list[Message] = []
+        for message in following:
+            kept: list[Part] = []
+            for part in message.parts:
+                key = wire_id(part.call_id) if isinstance(part, ToolResult) else ""
+                if isinstance(part, ToolResult) and key in wanted:
+                    wanted[key] = part if wanted[key] is None else _joined(wanted[key], part)
+                elif isinstance(part, ToolResult):
+                    kept += [Text(text=f"[result of {part.call_id or 'an unknown call'}]"), *part.parts]
+                else:
+                    kept.append(part)
+            if kept:
+                stray.append(Message(role="user" if message.role == "tool" else message.role, parts=tuple(kept)))
+        if turn is not None:
+            out.append(turn)
+        results = [
+            part or ToolResult(call_id=call_id, parts=(Text(text=NO_RESULT),), is_error=True)
+            for call_id, part in wanted.items()
+        ]
+        if results:
+            out.append(Message(role="tool", parts=tuple(results)))
+        out += stray
+    return out
+
+
+def _by_assistant(messages: tuple[Message, ...]) -> list[tuple[Message | None, list[Message]]]:
+    """Return each assistant turn with what follows it; adjacent assistant messages with calls are one turn."""
+    groups: list[tuple[Message | None, list[Message]]] = [(None, [])]
+    for message in messages:
+        if message.role != "assistant":
+            groups[-1][1].append(message)
+            continue
+        before, following = groups[-1]
+        if before is not None and not following:
+            joined = Message(role="assistant", parts=(*before.parts, *message.parts), name=before.name)
+            groups[-1] = (joined, following)
+        else:
+            groups.append((message, []))
+    return groups
+
+
+def _joined(first: ToolResult | None, second: ToolResult) -> ToolResult:
+    """Return two results of one call as one."""
+    if first is None:
+        return second
+    return ToolResult(
+        call_id=first.call_id, parts=(*first.parts, *second.parts), is_error=first.is_error or second.is_error
+    )
+
+
+def _short(blocks: list[Block]) -> str | list[Block]:
+    """Return a message's content: a lone plain text as a string, which every compatible server takes."""
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} and blocks[0]["type"] == "text":
+        return str(blocks[0]["text"])
+    return blocks

@@ -1,0 +1,28 @@
+"""What a request lost on its way into another dialect, for the header `x-gateway-dropped`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+class Dropped:
+    """Names of fields that could not be carried, each once, in order. Nested fields give their leaf name."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def add(self, *names: str) -> None:
+        """Note fields by name."""
+        self._names.update(dict.fromkeys(names))
+
+    def add_set(self, fields: Mapping[str, object] | Iterable[tuple[str, object]]) -> None:
+        """Note those fields that ask for something: null and false ask for nothing."""
+        items = fields.items() if isinstance(fields, Mapping) else fields
+        self.add(*(name for name, value in items if value is not None and value is not False))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order they were first noted."""
+        return tuple(self._names)
