@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.chat import Usage
+from gateway.chat import ChatReply, ChatRequest, Usage
 from gateway.dialects.openai_chat import failure, plain
+from gateway.dialects.openai_chat.emit import ChatStreamRenderer
+from gateway.dialects.openai_chat.render import render_request
+from gateway.dialects.openai_chat.reply import parse_reply, render_reply
+from gateway.dialects.openai_chat.request import parse_request
 from gateway.dialects.openai_chat.scan import ChatScanner
+from gateway.dialects.openai_chat.stream import ChatStreamParser
+from gateway.dialects.protocol import AnswerContext, Rendered, Target
 from gateway.dialects.sse import SseFramer
 from gateway.errors import GatewayError, UpstreamError
 
@@ -17,6 +23,24 @@ class OpenAIChat:
     name = "openai_chat"
     stream_type = "text/event-stream"
     keep_alive = b": keep-alive\n\n"
+
+    def parse_request(self, body: bytes) -> ChatRequest:
+        return parse_request(body)
+
+    def render_request(self, chat: ChatRequest, target: Target) -> Rendered:
+        return render_request(chat, target)
+
+    def parse_reply(self, body: bytes) -> ChatReply:
+        return parse_reply(body)
+
+    def render_reply(self, reply: ChatReply, context: AnswerContext) -> bytes:
+        return render_reply(reply, context)
+
+    def stream_parser(self) -> ChatStreamParser:
+        return ChatStreamParser()
+
+    def stream_renderer(self, context: AnswerContext) -> ChatStreamRenderer:
+        return ChatStreamRenderer(context)
 
     def usage(self, body: bytes) -> Usage | None:
         return plain.usage(body)

@@ -12,7 +12,7 @@ from gateway.chat import ChatRequest, Message, Part, Reasoning, Refusal, Text, T
 from gateway.dialects.freeform import wrapped
 from gateway.dialects.names import wire_name
 from gateway.dialects.openai_chat.content import ContentRenderer
-from gateway.dialects.openai_chat.thinking import carrier
+from gateway.dialects.openai_chat.thinking import block_of, carrier
 from gateway.dialects.openai_chat.tools import LEGACY, NAME
 from gateway.dialects.protocol import Target
 
@@ -110,8 +110,9 @@ class MessageRenderer:
             blocks = carrier(reasonings)
             if blocks:
                 wire["thinking_blocks"] = blocks
-            elif text:
-                wire["reasoning_content"] = text
+            unsigned = "".join(reasoning.text for reasoning in reasonings if block_of(reasoning) is None)
+            if unsigned:
+                wire["reasoning_content"] = unsigned
         elif text and self._quirks.get("reasoning_content"):
             wire["reasoning_content"] = text
         elif reasonings:

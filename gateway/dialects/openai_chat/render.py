@@ -176,5 +176,10 @@ def _foreign_extra(body: dict[str, Any], chat: ChatRequest, dropped: list[str]) 
         dropped.append(name)
 
 
-_HARMLESS: tuple[tuple[str, Any], ...] = (("store", False), ("truncation", "disabled"), ("include", []), ("top_logprobs", 0))
+_HARMLESS: tuple[tuple[str, Any], ...] = (
+    ("store", False),
+    ("truncation", "disabled"),
+    ("include", []),
+    ("top_logprobs", 0),
+)
 """What a target does anyway, and so is not left out."""

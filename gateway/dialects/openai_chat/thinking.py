@@ -38,14 +38,8 @@ def block_of(reasoning: Reasoning) -> dict[str, Any] | None:
 
 
 def carrier(reasonings: Iterable[Reasoning]) -> list[dict[str, Any]]:
-    """Return the blocks of a message. As soon as one needs carrying all are, so that their order stays."""
-    blocks = [(block_of(reasoning), reasoning) for reasoning in reasonings]
-    if not any(block for block, _ in blocks):
-        return []
-    return [
-        block if block is not None else {"type": "thinking", "thinking": reasoning.text, "signature": ""}
-        for block, reasoning in blocks
-    ]
+    """Return the blocks of those that have something to carry beside their text."""
+    return [block for reasoning in reasonings if (block := block_of(reasoning)) is not None]
 
 
 def reasonings_of(message: Mapping[str, Any]) -> tuple[Reasoning, ...]:

@@ -1,0 +1,135 @@
+"""Tool calls out of a chat stream, however the server cut and numbered them (A06 to A11, W02, W03).
+
+Servers leave out `index`, `id` or `type`, number from 1, give every call index 0, repeat id and name with every
+piece, cut the name in pieces, send arguments as an object, or send none. What comes out is regular: calls count from
+0 in order of appearance, the first delta of a call has id and name complete, arguments are never empty in the end.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from gateway.chat import ToolCallDelta
+from gateway.dialects.json import is_json_object, text_of
+
+
+class _Call:
+    __slots__ = ("arguments", "custom", "extra", "id", "index", "name", "sent")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.id = self.name = ""
+        self.arguments: list[str] = []
+        self.custom = False
+        self.sent = False
+
+
+class CallAssembler:
+    """The calls of one stream so far. `seed` makes the id of a call that came without one."""
+
+    __slots__ = ("_by_index", "_calls", "seed")
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self.seed = ""
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def feed(self, pieces: object) -> list[ToolCallDelta]:
+        """Take in a chunk's `tool_calls`; what is no piece of a call is passed over."""
+        out: list[ToolCallDelta] = []
+        for piece in pieces if isinstance(pieces, list) else ():
+            if isinstance(piece, dict):
+                self._piece(piece, out)
+        return out
+
+    def legacy(self, piece: object) -> list[ToolCallDelta]:
+        """Take in a chunk's `function_call`, the one call of the older form."""
+        if not isinstance(piece, dict) or not (piece.get("name") or piece.get("arguments")):
+            return []
+        return self.feed([{"index": -1, "function": piece}])
+
+    def close(self) -> list[ToolCallDelta]:
+        """Return what was held back: names without arguments, and `{}` for a call that never got any."""
+        out: list[ToolCallDelta] = []
+        for call in self._calls:
+            self._announce(call, out)
+            if not call.arguments and not call.custom:
+                call.arguments.append("{}")
+                out.append(ToolCallDelta(call.index, arguments="{}"))
+        return out
+
+    def _piece(self, piece: dict[str, Any], out: list[ToolCallDelta]) -> None:
+        function = piece.get("function")
+        custom = piece.get("custom")
+        body = function if isinstance(function, dict) else {}
+        if not body.get("name") and isinstance(custom, dict) and custom:
+            body = {"name": custom.get("name"), "arguments": custom.get("input")}
+        else:
+            custom = None
+        name, arguments, call_id = body.get("name"), body.get("arguments"), piece.get("id")
+        name = name if isinstance(name, str) else ""
+        call_id = str(call_id) if call_id else ""
+        if arguments is None:
+            arguments = ""
+        elif not isinstance(arguments, str):
+            arguments = text_of(arguments)
+        if not (name or arguments or call_id):
+            return
+        call = self._call(piece.get("index"), call_id, name, arguments)
+        if call is None:
+            return
+        call.custom = call.custom or custom is not None
+        if call_id and not call.id:
+            call.id = call_id
+        if name and not call.sent and name != call.name:
+            call.name += name
+        if arguments:
+            self._announce_until(call, out)
+            call.arguments.append(arguments)
+            out.append(ToolCallDelta(call.index, arguments=arguments, custom=call.custom))
+
+    def _call(self, number: object, call_id: str, name: str, arguments: str) -> _Call | None:
+        """Return the call a piece belongs to: a new one, or one that was seen."""
+        index = number if isinstance(number, int) and not isinstance(number, bool) else None
+        call = self._by_index.get(index) if index is not None else (self._calls[-1] if self._calls else None)
+        if index is None and call_id:
+            call = next((known for known in self._calls if known.id == call_id), None)
+        if call is not None and name and self._is_another(call, index, call_id, arguments):
+            call = None
+        if call is None:
+            if not (name or call_id):
+                return None  # a piece of nothing
+            call = _Call(len(self._calls))
+            self._calls.append(call)
+            if index is not None:
+                self._by_index[index] = call
+        return call
+
+    def _is_another(self, call: _Call, index: int | None, call_id: str, arguments: str) -> bool:
+        if call_id:
+            return bool(call.id) and call.id != call_id
+        # Neither id nor a number of its own: a call whose arguments are whole is over when a name comes.
+        if not call.arguments:
+            return index is None and bool(call.name) and bool(arguments) and call.sent
+        return bool(arguments) and is_json_object("".join(call.arguments))
+
+    def _announce_until(self, call: _Call, out: list[ToolCallDelta]) -> None:
+        for known in self._calls[: call.index + 1]:
+            self._announce(known, out)
+
+    def _announce(self, call: _Call, out: list[ToolCallDelta]) -> None:
+        if call.sent:
+            return
+        call.sent = True
+        if not call.id:
+            call.id = made_id(self.seed, call.index, call.name)
+        out.append(ToolCallDelta(call.index, id=call.id, name=call.name, custom=call.custom))
+
+
+def made_id(seed: str, index: int, name: str) -> str:
+    """Return the id of a call that came without one: the same for the same answer, made once."""
+    return f"call_{sha256(f'{seed} {index} {name}'.encode('utf-8', 'replace')).hexdigest()[:24]}"
