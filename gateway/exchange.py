@@ -59,6 +59,10 @@ class Deadline:
         self._cap_at = float("inf")
         self.at = started_at_s + total_s
 
+    def now(self) -> float:
+        """Return the time on the clock this deadline goes by, in seconds."""
+        return self._clock()
+
     def remaining(self) -> float:
         """Return the seconds left, never negative."""
         return max(0.0, self.at - self._clock())
@@ -153,7 +157,7 @@ class Attempt:
 class Exchange:
     """The whole life of one request.
 
-    `headers` are put on whatever answer goes out, errors included. Times ending `_at_s` are the event loop's,
+    `headers` are put on whatever answer goes out, errors included. Times ending `_at_s` are `deadline.now()`,
     in seconds. `usage`, `cost_usd` (None: unknown), `outcome`, `status` and `error` are final in `finish`.
     `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's. `inner` answers what has no route.
     """

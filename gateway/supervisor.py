@@ -111,9 +111,7 @@ class Process:
             await admin.cleanup()
         await server.close()
         await gateway.snapshot.close(self._log)
-        for thing in gateway.lasting.values():
-            if hasattr(thing, "send") and hasattr(thing, "close"):
-                await thing.close()
+        await gateway.lasting.close()
         self._log.info("stopped", exit_code=code)
         self._log.batch_with(None)
         return code

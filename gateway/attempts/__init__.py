@@ -50,10 +50,9 @@ class Attempts:
         return await self._go_with_keep_alive(exchange, plan)
 
     async def _go(self, exchange: Exchange, plan: Plan) -> Reply:
-        loop = asyncio.get_running_loop()
         target = plan.first()
         while True:
-            attempt = Attempt(exchange, target, len(exchange.attempts) + 1, loop.time())
+            attempt = Attempt(exchange, target, len(exchange.attempts) + 1, exchange.deadline.now())
             exchange.attempts.append(attempt)
             headers = exchange.headers
             headers["x-gateway-target"] = (
@@ -74,7 +73,7 @@ class Attempts:
                 attempt.error = error
                 raise
             finally:
-                attempt.ended_at_s = loop.time()
+                attempt.ended_at_s = exchange.deadline.now()
                 if repeated:
                     self._budget.give_back()
 
@@ -145,7 +144,6 @@ class Waiting:
 
     async def pump(self, client: ClientStream, status: int, headers: CIMultiDict[str]) -> web.StreamResponse:
         """Send head and keep-alives, then relay the answer, or end with the error event."""
-        loop = asyncio.get_running_loop()
         keep_alive = self.exchange.dialect.keep_alive
         await client.open(status, headers, keep_alive)
         while not self._task.done():
@@ -157,7 +155,7 @@ class Waiting:
         except GatewayError as error:
             self.error = error
             return await client.close(self.exchange.dialect.render_error_event(error, self.exchange.id))
-        self.exchange.first_token_at_s = self.exchange.first_token_at_s or loop.time()
+        self.exchange.first_token_at_s = self.exchange.first_token_at_s or self.exchange.deadline.now()
         if isinstance(reply.body, bytes):  # a plugin's `attempt` answered with a finished body: too late for its status
             return await client.close(reply.body)
         self._source = reply.body  # type: ignore[assignment]  # every source the gateway makes is one

@@ -92,11 +92,10 @@ def headers_for(
     """Return every header of the upstream request but `host` and the framing."""
     exchange = attempt.exchange
     client = exchange.request.headers
-    headers = (
-        client_headers(client, passthrough=provider.auth == "passthrough")
-        if native
-        else [("content-type", "application/json")]
-    )
+    is_json = exchange.request.fields is not None
+    headers = client_headers(client, passthrough=provider.auth == "passthrough", is_json=is_json) if native else []
+    if is_json:
+        headers.append(("content-type", "application/json"))
     headers.append(("accept-encoding", "identity"))
     headers.append(("x-request-id", exchange.id))
     if not native and (trace := client.get("traceparent")) is not None:
@@ -121,8 +120,13 @@ def headers_for(
     return headers
 
 
-def client_headers(headers: CIMultiDictProxy[str], *, passthrough: bool) -> list[tuple[str, str]]:
-    """Return the client's end-to-end headers; with `passthrough` its credential too."""
+def client_headers(
+    headers: CIMultiDictProxy[str], *, passthrough: bool, is_json: bool = False
+) -> list[tuple[str, str]]:
+    """Return the client's end-to-end headers; with `passthrough` its credential too.
+
+    `is_json` leaves out the content type: what was read as JSON is sent as JSON, whatever the client called it.
+    """
     named = connection_listed(headers)
     kept = []
     for name, value in headers.items():
@@ -130,7 +134,7 @@ def client_headers(headers: CIMultiDictProxy[str], *, passthrough: bool) -> list
         if lower in NEVER_UPSTREAM:
             if not (passthrough and lower in CREDENTIALS):
                 continue
-        elif lower.startswith("x-gateway-") or lower in named:
+        elif lower.startswith("x-gateway-") or lower in named or (is_json and lower == "content-type"):
             continue
         kept.append((name, value))
     return kept

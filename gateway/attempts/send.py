@@ -243,7 +243,7 @@ class Sender:
         elif chat_like and (exchange.observers or self._chain.observers):
             watch(self._chain, attempt, dialect.parse_reply(body))
         headers.popall(hdrs.CONTENT_LENGTH, None)
-        exchange.first_token_at_s = asyncio.get_running_loop().time()
+        exchange.first_token_at_s = exchange.deadline.now()
         reply = Reply(status, None, body)
         reply.headers = headers
         return reply

@@ -34,6 +34,7 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest) -> we
     """
     headers = reply.headers
     headers.update(exchange.headers)
+    headers["x-request-id"] = headers["request-id"] = exchange.id
     body = reply.body
     if isinstance(body, bytes):
         answer = Answer(body=body, status=reply.status, headers=headers)

@@ -127,7 +127,7 @@ class LiveStream:
         """Note the first content: from here on no other target may be tried."""
         self.content = True
         if self.exchange.first_token_at_s is None:
-            self.exchange.first_token_at_s = self._loop.time()
+            self.exchange.first_token_at_s = self.exchange.deadline.now()
 
     def finish(self, tail: bytes) -> None:
         """The answer is whole; `tail` is let go once every `complete` hook has run."""

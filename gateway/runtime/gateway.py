@@ -43,9 +43,12 @@ class Lasting:
             self._things[name] = factory()
         return self._things[name]
 
-    def values(self) -> list[Any]:
-        """Return everything kept."""
-        return list(self._things.values())
+    async def close(self) -> None:
+        """Close what can be closed: connection pools above all."""
+        for thing in self._things.values():
+            close = getattr(thing, "close", None)
+            if close is not None and asyncio.iscoroutinefunction(close):
+                await close()
 
 
 class Gateway:

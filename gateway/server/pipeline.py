@@ -67,16 +67,15 @@ class Pipeline:
         gateway = self._gateway
         generation = gateway.generation
         snapshot = generation.snapshot
-        loop = asyncio.get_running_loop()
         headers = http.headers
         request = ClientRequest(http.method, "", "", headers, http=http)
         dialect = DIALECTS["anthropic" if "anthropic-version" in headers else "openai_chat"]
-        now = loop.time()
+        now = self._clock.monotonic()
         exchange = Exchange(
             request_id(headers.get("x-request-id")),
             request,
             dialect,
-            Deadline(now, DEFAULT_TIMEOUTS.total_s, loop.time),
+            Deadline(now, DEFAULT_TIMEOUTS.total_s, self._clock.monotonic),
             now,
             snapshot.digest,
         )
@@ -314,7 +313,7 @@ class Pipeline:
 
     async def _finish(self, exchange: Exchange, snapshot: Snapshot, leave: Callable[[], None]) -> None:
         """Tell every plugin how it ended: exactly once."""
-        exchange.ended_at_s = asyncio.get_running_loop().time()
+        exchange.ended_at_s = exchange.deadline.now()
         if exchange.notes.pop("in_flight", False):
             self.in_flight -= 1
         self._gateway.live.discard(exchange)
