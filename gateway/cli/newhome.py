@@ -44,9 +44,10 @@ checks:
   - {given: {model: smart}, expect: {route: smart, target: anthropic/claude-sonnet-4-5}}
   - {given: {model: smart, down: [anthropic]}, expect: {target: openai/gpt-5}}
 """
-_EXAMPLE: Final = '''"""An example: a header on every answer. To use it, add `- stamp: {value: hello}` to plugins in gateway.yaml.
+_EXAMPLE: Final = '''"""An example: a header on every answer.
 
-A file here is a plugin of the file's name. `from gateway.plugin import …` is all it needs.
+A file in plugins/ is a plugin of the file's name, and `from gateway.plugin import ...` is all that it needs. To use
+this one, add `- stamp: {value: hello}` to `plugins:` in gateway.yaml.
 """
 
 from gateway.plugin import Plugin
@@ -67,8 +68,9 @@ class Stamp(Plugin):
 '''
 _ENV: Final = """# Credentials, kept out of gateway.yaml. Copy to .env, fill in, and: set -a; . ./.env; set +a
 """
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
-_RESERVED: Final = {"null", "true", "false", "off", "on", "yes", "no", "nan", "inf"}
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*|[0-9]+(ms|s|m|h|d|xx)")
+_RESERVED: Final = {"null", "true", "false"}
+_WIDTH: Final = 120
 
 
 def files_of(draft: Draft | None, plugins: Iterable[str], source: str = "") -> dict[str, str]:
@@ -111,9 +113,17 @@ def _imported_note(draft: Draft, source: str) -> str:
 
 def _sections(draft: Draft) -> str:
     providers = "".join(f"  {flow(name)}: {flow(facts)}\n" for name, facts in draft.providers.items())
-    routes = "".join(f"  - {flow(route)}\n" for route in draft.routes)
+    routes = "".join(_entry(route) for route in draft.routes)
     text = "\n# A provider without its key is disabled.\nproviders:" + (f"\n{providers}" if providers else " {}\n")
     return text + "\n# First match wins.\nroutes:" + (f"\n{routes}" if routes else " []\n")
+
+
+def _entry(route: Mapping[str, Any]) -> str:
+    """Return a route on one line, or a line for each of its keys when it is long."""
+    line = f"  - {flow(route)}\n"
+    if len(line) <= _WIDTH:
+        return line
+    return "  - " + "\n    ".join(f"{key}: {flow(value)}" for key, value in route.items()) + "\n"
 
 
 def flow(value: Any) -> str:

@@ -39,9 +39,11 @@ def size(count: int) -> str:
 def value(raw: Any, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:
     """Return `raw` as JSON that may be shown: text forms where `schema` says so, credentials hidden."""
     schema = schema or {}
-    # SECURITY: by type, by what the schema says, and by name: options come from any plugin, of any care.
-    if raw not in (None, "") and (isinstance(raw, Secret) or schema.get("writeOnly") or _SECRET_NAME.search(name)):
-        return raw if isinstance(raw, (bool, int, float)) else HIDDEN
+    # SECURITY: by type, by what the schema says, and by name: options come from any plugin, of any care. A number is
+    # no credential (`first_token: 30s` is one by now).
+    secret = isinstance(raw, Secret) or schema.get("writeOnly") or _SECRET_NAME.search(name)
+    if secret and raw not in (None, "") and not isinstance(raw, (int, float)):
+        return HIDDEN
     if isinstance(raw, Mapping):
         known = schema.get("properties", {})
         other = schema.get("additionalProperties")
@@ -51,7 +53,10 @@ def value(raw: Any, schema: Mapping[str, Any] | None = None, name: str = "") -> 
         items = schema.get("items")
         found = [value(item, items if isinstance(items, Mapping) else None, name) for item in raw]
         return found if isinstance(raw, (list, tuple)) else sorted(found, key=str)
-    return _scalar(raw, schema.get("format"))
+    branches = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    return _scalar(
+        raw, next((each["format"] for each in branches if isinstance(each, Mapping) and "format" in each), None)
+    )
 
 
 def _scalar(raw: Any, form: Any) -> Any:

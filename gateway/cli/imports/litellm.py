@@ -50,6 +50,9 @@ def carry_over(source: Mapping[str, Any], draft: Draft) -> None:
         _numbers(section, name, draft)
     _default_fallbacks(settings, groups, draft)
     _unsupported(settings, draft)
+    for route in draft.routes:
+        if set(route.get("fallbacks", ())) == {"any"}:
+            route["fallbacks"] = route["fallbacks"]["any"]
     carried = {"fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "default_fallbacks", "drop_params",
                "num_retries", "timeout", "request_timeout", "allowed_fails", "cooldown_time"}  # fmt: skip
     draft.lose_rest(
