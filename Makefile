@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOME_DIR ?= .
 TESTS ?=
 
-.PHONY: help run test test-real model check lint format lock clean bench system
+.PHONY: help run test test-real model check lint format lock clean bench fuzz soak system
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -68,6 +68,12 @@ format: $(VENV)/.dev  ## put every file in order
 
 bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
 	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.dev  ## the fuzz tests with 20,000 examples each instead of 100
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/fuzz
+
+soak: $(VENV)/.dev  ## 200,000 requests with reloads and lost clients: memory and descriptors must stay flat
+	$(BIN)/python -m tests.soak
 
 # --universal: one lock for every platform and Python; no header, no index addresses: they would name this machine.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

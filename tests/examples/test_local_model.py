@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anthropic import AsyncAnthropic
@@ -52,15 +53,15 @@ async def test_a_real_model_answers_both_sdks_through_the_gateway(tmp_path: Path
     async with model(tmp_path / "model.log") as url, serving(HOME, environ={"LLAMA_URL": url}) as gateway:
         openai = AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0)
         anthropic = AsyncAnthropic(base_url=gateway.url, api_key="any", max_retries=0)
-        asked = [{"role": "user", "content": QUESTION}]
+        asked: Any = [{"role": "user", "content": QUESTION}]
 
-        chat = await openai.chat.completions.create(model="smollm2", messages=asked, max_tokens=40, temperature=0)  # type: ignore[call-overload]
+        chat = await openai.chat.completions.create(model="smollm2", messages=asked, max_tokens=40, temperature=0)
         assert chat.choices[0].message.content.strip()
         assert 0 < chat.usage.completion_tokens <= 40
 
         chunks = [
             chunk
-            async for chunk in await openai.chat.completions.create(  # type: ignore[call-overload]
+            async for chunk in await openai.chat.completions.create(
                 model="gpt-4o", messages=asked, max_tokens=40, temperature=0, stream=True,
                 stream_options={"include_usage": True},
             )
@@ -81,20 +82,19 @@ async def test_a_real_model_answers_both_sdks_through_the_gateway(tmp_path: Path
         assert kinds[-1] == "response.completed"
         assert kinds.count("response.output_text.delta") > 1
 
-        message = await anthropic.messages.create(model="smollm2", max_tokens=40, messages=asked)  # type: ignore[call-overload]
+        message = await anthropic.messages.create(model="smollm2", max_tokens=40, messages=asked)
         assert message.content[0].text.strip()
         assert 0 < message.usage.output_tokens <= 40
         async with anthropic.messages.stream(
             model="claude-haiku-4-5",
             max_tokens=40,
-            temperature=0,
-            messages=asked,  # type: ignore[arg-type]
+            messages=asked,
         ) as stream:
             texts = [text async for text in stream.text_stream]
         assert len(texts) > 1
         assert "".join(texts).strip()
 
-        count = await anthropic.messages.count_tokens(model="smollm2", messages=asked)  # type: ignore[arg-type]
+        count = await anthropic.messages.count_tokens(model="smollm2", messages=asked)
         assert count.input_tokens > 5
 
         listed = await openai.models.list()

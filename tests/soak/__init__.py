@@ -1,0 +1,1 @@
+"""`make soak`: a long run that must leave no trace."""
