@@ -12,8 +12,7 @@ from typing import Any
 from gateway.chat import Audio, Document, Image, Opaque, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from gateway.dialects.anthropic_messages.blocks import DIALECT, SEARCH_RESULT
 from gateway.dialects.anthropic_messages.carrier import ORIGIN
-from gateway.dialects.freeform import wrapped
-from gateway.dialects.json import is_json_object, raw, valid_json
+from gateway.dialects.arguments import object_of
 from gateway.dialects.names import wire_id, wire_name
 from gateway.dialects.notice import Dropped
 from gateway.errors import BadRequest
@@ -152,7 +151,7 @@ class BlockWriter:
         block: Block = {"type": "tool_use", "id": wire_id(part.id), "name": wire_name(part.name)}
         if self._own:
             block["id"], block["name"] = part.id, part.name
-        block["input"] = input_of(part)
+        block["input"] = object_of(part)
         if not self._own and part.extra:
             # What another vendor wants back with the call (Gemini's thought signature) means nothing here.
             part = ToolCall(id=part.id, name=part.name, cache_control=part.cache_control)
@@ -169,21 +168,3 @@ class BlockWriter:
         if part.is_error:
             block["is_error"] = True
         return self._finish(block, part)
-
-
-def input_of(call: ToolCall) -> Any:
-    """Return a call's input, an object as Anthropic requires.
-
-    JSON that is no object is wrapped and text that is no JSON at all becomes an empty object: the call took
-    place, and refusing the history because of what a model wrote would end the conversation.
-    """
-    arguments = call.arguments.strip()
-    if call.custom:
-        return raw(wrapped(call.arguments))
-    if arguments in ("", "{}"):
-        return {}
-    if is_json_object(arguments):
-        return raw(arguments)
-    if valid_json(arguments):
-        return raw('{"value":' + arguments + "}") if arguments != "null" else {}
-    return {}

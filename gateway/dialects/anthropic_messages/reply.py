@@ -10,7 +10,8 @@ from gateway.dialects.anthropic_messages.carrier import pack
 from gateway.dialects.anthropic_messages.compose import HIDDEN_TOOL
 from gateway.dialects.anthropic_messages.counts import parse_usage, render_usage
 from gateway.dialects.anthropic_messages.failure import error_of
-from gateway.dialects.anthropic_messages.render_blocks import Block, input_of
+from gateway.dialects.anthropic_messages.render_blocks import Block
+from gateway.dialects.arguments import object_of
 from gateway.dialects.json import encode
 from gateway.dialects.members import Members
 from gateway.dialects.names import original_names, wire_id
@@ -147,7 +148,7 @@ def answer_block(part: Part, names: dict[str, str]) -> Block | None:
             return thinking_block(part)
         case ToolCall():
             name = names.get(part.name, part.name)
-            block = {"type": "tool_use", "id": part.id, "name": name, "input": input_of(part)}
+            block = {"type": "tool_use", "id": part.id, "name": name, "input": object_of(part)}
             return block | {key: part.extra[key] for key in ("caller", "toolset_name") if key in part.extra}
     value = getattr(part, "value", None)
     return value if isinstance(value, dict) and getattr(part, "dialect", "") == "anthropic" else None

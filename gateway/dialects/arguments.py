@@ -1,0 +1,25 @@
+"""A call's arguments as the object that Anthropic and Ollama want."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.chat import ToolCall
+from gateway.dialects.freeform import wrapped
+from gateway.dialects.json import is_json_object, raw, valid_json
+
+
+def object_of(call: ToolCall) -> Any:
+    """Return a call's arguments as an object, numbers and key order as the model wrote them.
+
+    JSON that is no object is wrapped, text that is no JSON becomes an empty object: the call took place, and
+    refusing the history because of what a model wrote would end the conversation.
+    """
+    if call.custom:
+        return raw(wrapped(call.arguments))
+    arguments = call.arguments.strip()
+    if is_json_object(arguments):
+        return raw(arguments)
+    if arguments in ("", "null") or not valid_json(arguments):
+        return {}
+    return raw('{"value":' + arguments + "}")
