@@ -1,6 +1,6 @@
 """Drive one gateway for a long time and watch what it keeps: `python -m tests.soak [--requests N]`.
 
-Plain answers, streams read to the end and streams left in the middle, in every dialect, over the built-in echo upstream,
+Plain answers, streams read to the end and streams left in the middle, in every dialect, over the echo upstream,
 with a reload every 5,000 requests. After a warm-up of a fifth, memory may grow by 1 MB per 100,000 requests and open
 descriptors not at all; no request may fail. Exits 1 when one of these does not hold.
 """
