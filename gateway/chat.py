@@ -5,7 +5,8 @@ answer is a sequence of events: Start, TextDelta, ReasoningDelta, ToolCallDelta,
 Dialects translate between these and their own bytes (hub and spoke: N dialects, not N × N).
 
 `extra` on a part, a tool or a message holds fields that only the request's own dialect knows; that dialect
-renders them back, another leaves them out with notice. On an answer's parts they are left out quietly.
+renders them back, another leaves them out with notice. On an answer's parts they are left out quietly, and so is
+a name that begins with `@`: the source's own book-keeping, such as the ids of Responses' items.
 
 JSON that must survive unchanged (tool arguments, schemas) travels as JSON text: big integers, `1.0`
 and key order stay what they were. Structs are msgspec's because they are made once per streamed event.
@@ -168,7 +169,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     `extra` holds that dialect's fields with no neutral name; the same dialect renders them back,
     another reports them as dropped. `include_usage` is OpenAI chat's stream option; `max_tokens_name` which
-    of its names for the limit was used.
+    of its names for the limit was used. `instructions` says that the first system message was Responses' field
+    of that name.
     """
 
     dialect: str
@@ -176,6 +178,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     stream: bool = False
     include_usage: bool = False
+    instructions: bool = False
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None

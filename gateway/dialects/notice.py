@@ -18,9 +18,10 @@ class Dropped:
         self._names.update(dict.fromkeys(names))
 
     def add_set(self, fields: Mapping[str, object] | Iterable[tuple[str, object]]) -> None:
-        """Note those fields that ask for something: null and false ask for nothing."""
+        """Note those fields that ask for something: null and false ask for nothing, and a name that begins with `@`
+        is the source dialect's own book-keeping (ids of items, their status)."""
         items = fields.items() if isinstance(fields, Mapping) else fields
-        self.add(*(name for name, value in items if value is not None and value is not False))
+        self.add(*(name for name, value in items if value is not None and value is not False and name[:1] != "@"))
 
     @property
     def names(self) -> tuple[str, ...]:
