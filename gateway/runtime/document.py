@@ -70,7 +70,8 @@ class Node:
     """A value and its place. `value` is a scalar, a list of nodes, or a dict of nodes by key.
 
     `keys` are the places (line, column) of a mapping's keys. `text` is a scalar as written, or as it
-    came out of an expansion; then `variables` names where from, and the value is never shown.
+    came out of an expansion; then `variables` names where from, and the value is never shown. `size` counts
+    the nodes here and below, `depth` the lists and mappings inside one another, aliases expanded.
     `broken` marks a value that could not be expanded: what would be said of it has been said.
     """
 
@@ -79,7 +80,7 @@ class Node:
     def __init__(self, value: Any, file: str, line: int, column: int, text: str = "") -> None:
         self.value, self.file, self.line, self.column, self.text = value, file, line, column, text
         self.keys: dict[str, tuple[int, int]] = {}
-        self.size, self.depth = 1, 1
+        self.size, self.depth = 1, 0
         self.variables: tuple[str, ...] = ()
         self.broken = False
 
@@ -233,6 +234,7 @@ class _Builder:
         if len(self.stack) >= MAX_DEPTH:
             raise self.problem(event, f"nested more than {MAX_DEPTH} deep", "flatten it")
         self.count(1, event)
+        node.depth = 1
         self.stack.append(node)
         self.pending_keys.append(None)
         self.pending_anchors.append(event.anchor)
@@ -265,7 +267,7 @@ class _Builder:
             raise self.problem(event, f'no anchor "{event.anchor}" stands before this alias', "name one that does")
         if self.stack and isinstance(self.stack[-1].value, dict) and self.pending_keys[-1] is None:
             raise self.problem(event, "an alias as a key", "use a plain word as the key")
-        if len(self.stack) + node.depth > MAX_DEPTH + 1:
+        if len(self.stack) + node.depth > MAX_DEPTH:
             raise self.problem(event, f"nested more than {MAX_DEPTH} deep once the alias is expanded", "flatten it")
         self.count(node.size, event)
         self.attach(node)

@@ -29,7 +29,7 @@ def build_schema(catalog: Catalog) -> Schema:
     definitions: Schema = {}
     for name in sorted(catalog.names()):
         try:
-            definitions[name] = _published(catalog.options_schema(name, None))
+            definitions[name] = _published(catalog.options_schema(name, None), f"#/$defs/options/{name}")
         except ConfigError:
             # A plugin that cannot be loaded is the loader's error, not the editor's: any options pass.
             definitions[name] = {"type": "object"}
@@ -37,7 +37,7 @@ def build_schema(catalog: Catalog) -> Schema:
     top["providers"]["additionalProperties"] = PROVIDER
     top["routes"]["items"] = ROUTE
     top["checks"]["items"] = CHECK
-    properties = _published(top)
+    properties = {name: _published(section) for name, section in top.items()}
     properties["plugins"]["items"] = _entry(definitions, removable=False)
     properties["routes"]["items"]["properties"]["plugins"]["items"] = _entry(definitions, removable=True)
     return {
@@ -83,32 +83,39 @@ def _entry(definitions: Mapping[str, Any], *, removable: bool) -> Schema:
 
 
 _EXPANSION: Final = r"\$\{[^{}]*\}"
+_VALUES: Final = ("default", "const", "enum", "examples", "required")
+_BY_NAME: Final = ("properties", "patternProperties", "$defs")
 
 
-def _published(schema: Any) -> Any:
-    """Return `schema` as editors get it: `${…}` allowed everywhere, patterns and examples of the text forms."""
+def _published(schema: Any, base: str = "#") -> Any:
+    """Return `schema` as editors get it: `${…}` allowed everywhere, patterns and examples of the text forms.
+
+    `base` is where its root will stand: its own references are made to start there.
+    """
     if isinstance(schema, list):
-        return [_published(item) for item in schema]
+        return [_published(item, base) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
     public: Schema = {}
     for key, value in schema.items():
-        if key.startswith("x-"):
-            continue
-        # These hold values, not schemas: nothing inside is to be changed.
-        public[key] = value if key in ("default", "const", "enum", "examples", "required") else _published(value)
-    form = FORMS.get(public.get("format", "")) if isinstance(public.get("format"), str) else None
+        if key in _VALUES:
+            public[key] = value
+        elif key in _BY_NAME:
+            public[key] = {name: _published(inner, base) for name, inner in value.items()}
+        elif key == "$ref" and str(value).startswith("#"):
+            public[key] = base + str(value)[1:]
+        elif not key.startswith("x-"):
+            public[key] = _published(value, base)
+    form = FORMS.get(public.get("format", ""))
     if form is not None:
         del public["format"]
         public["pattern"] = rf"^(?:{form.pattern})$|{_EXPANSION}"
         public.setdefault("examples", list(form.examples))
-    elif isinstance(public.get("pattern"), str):
+    elif "pattern" in public:
         public["pattern"] = rf"(?:{public['pattern']})|{_EXPANSION}"
-    kind = public.get("type")
-    if kind in ("integer", "number", "boolean"):
-        public["type"] = [kind, "string"]
+    if public.get("type") in ("integer", "number", "boolean"):
+        public["type"] = [public["type"], "string"]
         public["pattern"] = _EXPANSION
-    if isinstance(public.get("enum"), list):
-        choices = {"enum": public.pop("enum")}
-        public["anyOf"] = [choices, {"type": "string", "pattern": _EXPANSION}]
+    if "enum" in public:
+        public["anyOf"] = [{"enum": public.pop("enum")}, {"type": "string", "pattern": _EXPANSION}]
     return public

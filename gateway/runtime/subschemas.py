@@ -32,10 +32,11 @@ def _settle(node: Node, schemas: Sequence[Any], root: Mapping[str, Any]) -> None
     elif isinstance(node.value, list):
         for child in node.value:
             _settle(child, [schema["items"] for schema in known if "items" in schema], root)
-    elif (
-        node.variables and not isinstance(node.value, str) and not any(_accepts(schema, node.value) for schema in known)
-    ):
-        node.value = node.text
+    elif node.variables and not isinstance(node.value, str):
+        # Where no schema speaks (a target's params), the type stays as it came out.
+        as_it_is = not known or any(_accepts(schema, node.value) for schema in known)
+        if not as_it_is and any(_accepts(schema, node.text) for schema in known):
+            node.value = node.text
 
 
 def _accepts(schema: Mapping[str, Any], value: object) -> bool:

@@ -1,0 +1,72 @@
+"""Whatever stands in gateway.yaml, the loader reads it or refuses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import ConfigErrors
+from gateway.runtime.load import load_config
+from gateway.runtime.surface import sections
+from tests.runtime.configuration import ENVIRON, FixedCatalog, load, write
+
+WORDS = ["", "echo/echo", "x", "1s", "off", "${NUMBER}", "${SECRET}", "*", "[", "timeouts"]
+KEYS = [
+    *("name", "match", "model", "targets", "target", "fallbacks", "any", "retry", "on", "backoff", "plugins"),
+    *("timeouts", "listen", "base_url", "dialect", "api_key", "api_keys", "headers", "tls", "given", "expect"),
+    *("down", "use", "limits", "x"),
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 500) | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(KEYS),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+ENTRY = JSON | st.fixed_dictionaries(
+    {"name": st.just("a"), "targets": st.just(["echo/echo"])},
+    optional={"plugins": JSON, "retry": JSON, "match": JSON, "fallbacks": JSON},
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(sorted(sections())), JSON, max_size=4),
+    st.lists(ENTRY, max_size=2),
+    st.dictionaries(st.sampled_from(["openai", "echo", "mine"]), JSON, max_size=2),
+)
+def test_whatever_stands_where_it_is_read_or_refused_and_shows_no_secret(
+    tmp_path: Path, document: dict[str, Any], routes: list[Any], providers: dict[str, Any]
+) -> None:
+    whole = {"routes": routes, "providers": providers, **document, "include": []}
+    try:
+        config = load(tmp_path, json.dumps(whole))
+    except ConfigErrors as error:
+        assert ENVIRON["SECRET"] not in str(error)
+        assert all(one.line for one in error.errors)
+    else:
+        assert ENVIRON["SECRET"] not in repr([dataclasses.asdict(one) for one in config.providers])
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    home = write(tmp_path, "version: 1")
+    home.file.unlink()
+    home.file.mkdir()
+    with pytest.raises(ConfigErrors, match=r"gateway\.yaml:1:1: cannot be read: Is a directory"):
+        load_config(home, {}, FixedCatalog())
+
+
+def test_a_thousand_routes_are_read_in_order(tmp_path: Path) -> None:
+    text = "version: 1\nroutes:\n" + "".join(
+        f"  - {{name: r{i}, match: {{model: m{i}}}, targets: [echo/m{i}]}}\n" for i in range(1000)
+    )
+    assert [route.name for route in load(tmp_path, text).routes] == [f"r{i}" for i in range(1000)]
