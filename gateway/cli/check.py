@@ -51,9 +51,6 @@ def _failures(config: Config, one: CheckConfig) -> list[ConfigError]:
     decision = decide(config, asked)
     first = decision.first(with_disabled=True)
     found: list[tuple[str, str]] = []
-    unknown = sorted(asked.down - {provider.name for provider in config.providers})
-    if unknown:
-        found.append((f'given.down names no provider: "{unknown[0]}"', "write the name as under providers:"))
     expected_route, expected_target = one.expect.get("route"), one.expect.get("target")
     taken = decision.route.name if decision.route else None
     if expected_route is not None and expected_route != taken:

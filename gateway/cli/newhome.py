@@ -106,9 +106,7 @@ def _imported_note(draft: Draft, source: str) -> str:
     if not draft.lost:
         return f"# Imported from {source}; all of it was carried over.\n"
     lines = "".join(f"#   {path}: {why}\n" for path, why in draft.lost)
-    # A name from the source may hold anything; a comment ends at the line's end.
-    safe = "".join(character if character.isprintable() or character == "\n" else "?" for character in lines)
-    return f"#\n# Imported from {source}. Not carried over:\n{safe}"
+    return f"#\n# Imported from {source}. Not carried over:\n{lines}"
 
 
 def _sections(draft: Draft) -> str:

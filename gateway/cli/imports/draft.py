@@ -50,8 +50,8 @@ class Draft:
     _identities: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     def lose(self, path: str, why: str) -> None:
-        """Note that something could not be carried over."""
-        self.lost.append((path, why))
+        """Note that something could not be carried over, in text safe for a comment and a terminal."""
+        self.lost.append((_visible(path), _visible(why)))
 
     def lose_rest(self, source: Mapping[str, Any], path: str, carried: Iterable[str] = ()) -> None:
         """Note every key of `source` but those `carried`; what is empty says nothing and is passed over."""
@@ -94,8 +94,8 @@ class Draft:
         for name, value in given.items():
             if name not in takes:
                 self.lose(f"{path}.{name}", f"{kind} takes no top-level field of this name")
-            elif "${" in str(value):
-                self.lose(f"{path}.{name}", "holds ${, which gateway.yaml would expand")
+            elif not is_plain(str(value)):
+                self.lose(f"{path}.{name}", "holds ${ or a control character, which gateway.yaml would not keep")
             else:
                 renamed = known.quirks.get("max_tokens_field", name) if name == "max_tokens" else name
                 found[str(renamed)] = value
@@ -158,6 +158,10 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def is_glob(text: str) -> bool:
-    """Whether a name would be read as a pattern."""
-    return any(mark in text for mark in "*?[")
+def is_plain(text: str) -> bool:
+    """Whether gateway.yaml would take `text` as it is: one line, and nothing that it would expand."""
+    return text.isprintable() and "${" not in text
+
+
+def _visible(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.cli import written
-from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_glob, shortest, variable_of
+from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, shortest, variable_of
 
 PROVIDERS: Final = {
     "openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "groq": "groq", "deepseek": "deepseek",
@@ -87,6 +87,9 @@ def _groups(source: Mapping[str, Any], draft: Draft) -> dict[str, _Group]:
         if not isinstance(name, str) or not name or not isinstance(params.get("model"), str):
             draft.lose(path, "has no model_name or no litellm_params.model")
             continue
+        if not is_plain(name):
+            draft.lose(f"{path}.model_name", "holds ${ or a control character")
+            continue
         draft.lose_rest(entry, path, ("model_name", "litellm_params"))
         target = _target(name, params, f"{path}.litellm_params", draft)
         if target is not None:
@@ -101,13 +104,13 @@ def _target(group: str, params: Mapping[str, Any], path: str, draft: Draft) -> d
     if kind is None:
         draft.lose(f"{path}.model", f'no provider here is like that of "{params["model"]}"')
         return None
-    if is_glob(model):
+    if "*" in model:
         # Ours keeps the client's whole name, which is what LiteLLM sends when nothing is cut off in front.
         if group not in ("*", model):
             draft.lose(f"{path}.model", f'"{group}" to "{params["model"]}" changes the name by a pattern')
             return None
         model = "*"
-    if not re.fullmatch(r"[!-~]{1,256}", model):
+    if not re.fullmatch(r"[!-~]{1,256}", model) or not is_plain(model):
         draft.lose(f"{path}.model", "is not a plain model name")
         return None
     known = draft.surface.known[kind]
@@ -152,7 +155,7 @@ def _base_url(kind: str, given: Any, path: str, draft: Draft) -> str | None:
     """Return an address in our form, "" for the usual one, None when it cannot be used."""
     if not given:
         return ""
-    if not isinstance(given, str) or not re.match(r"https?://[^\s/]", given):
+    if not isinstance(given, str) or not re.fullmatch(r"https?://[^\s/${}]+[^\s${}]*", given):
         from_environment = isinstance(given, str) and re.fullmatch(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)", given)
         why = f"write ${{{from_environment[1]}}} as base_url by hand" if from_environment else "is no http address"
         draft.lose(f"{path}.api_base", why)
@@ -171,8 +174,10 @@ def _aliases(router: Mapping[str, Any], groups: Mapping[str, _Group], draft: Dra
     for alias, meant in as_mapping(router.get("model_group_alias")).items():
         group = meant.get("model") if isinstance(meant, dict) else meant
         path = f"router_settings.model_group_alias.{alias}"
-        if group not in groups:
-            draft.lose(path, f'there is no group "{group}"')
+        if group not in groups or not is_plain(str(alias)):
+            draft.lose(
+                path, f'there is no group "{group}"' if group not in groups else "holds ${ or a control character"
+            )
             continue
         found.setdefault(str(group), []).append(str(alias))
         if isinstance(meant, dict):
@@ -188,8 +193,9 @@ def _routes(
     if wanted is None:
         draft.lose("router_settings.routing_strategy", f'nothing here is like "{strategy}"; targets are tried in order')
     # First match wins here, whatever is more exact: exact names go before patterns, `*` goes last.
-    for group in sorted(groups.values(), key=lambda group: (is_glob(group.pattern), group.pattern == "*")):
-        models = [group.pattern, *aliases.get(group.pattern, ())]
+    for group in sorted(groups.values(), key=lambda group: ("*" in group.pattern, group.pattern == "*")):
+        # Of our patterns LiteLLM's names know only `*`.
+        models = [re.sub(r"([?\[])", r"[\1]", name) for name in (group.pattern, *aliases.get(group.pattern, ()))]
         route: dict[str, Any] = {
             "name": draft.route_name(group.pattern),
             "match": {"model": models[0] if len(models) == 1 else models},
@@ -242,7 +248,7 @@ def _fall_back(
             draft.lose(path, f'there is no group "{other}"')
             continue
         targets = [shortest(target, weighted=False) for target in found.targets]
-        if is_glob(owner) or not any("/*" in str(target) for target in targets):
+        if "*" in owner or not any("/*" in str(target) for target in targets):
             group.route.setdefault("fallbacks", {}).setdefault(cause, []).extend(targets)
         else:
             draft.lose(path, f"\"{other}\" keeps the client's model name, which is another model's")

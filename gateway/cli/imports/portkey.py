@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.cli import written
-from gateway.cli.imports.draft import Draft, as_list, as_mapping, shortest, variable_of
+from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, shortest, variable_of
 
 PROVIDERS: Final = {
     "openai": "openai", "anthropic": "anthropic", "google": "gemini", "groq": "groq", "deepseek": "deepseek",
@@ -65,7 +65,7 @@ def _route(draft: Draft, name: str, match: Mapping[str, Any], node: Mapping[str,
     balance = (
         draft.balance("weighted", _at(path, "strategy.mode")) if mode == "loadbalance" and len(targets) > 1 else None
     )
-    route: dict[str, Any] = {"name": draft.route_name(name)}
+    route: dict[str, Any] = {"name": draft.route_name(name if is_plain(name) else "route")}
     if match:
         route["match"] = dict(match)
     route["targets"] = [shortest(target, weighted=balance == "weighted") for target in targets]
@@ -114,13 +114,14 @@ def _target(node: Mapping[str, Any], path: str, draft: Draft, override: Mapping[
     if node.get("virtual_key"):
         draft.lose(_at(path, "virtual_key"), f"names a credential that Portkey keeps; set {known.key_variable}")
     base_url = node.get("custom_host") or ""
-    if base_url and not re.match(r"https?://[^\s/$]+[^\s$]*\Z", str(base_url)):
+    if base_url and not re.fullmatch(r"https?://[^\s/${}]+[^\s${}]*", str(base_url)):
         draft.lose(_at(path, "custom_host"), "is no http address")
         return None
     base_url = str(base_url).rstrip("/")
     base_url = base_url.removesuffix("/v1") if known.dialect in ("anthropic", "ollama") else base_url
     model = override.get("model", "*")
-    if not isinstance(model, str) or (model != "*" and not re.fullmatch(r"[!-)+-~]{1,256}", model)):
+    fits = isinstance(model, str) and is_plain(model) and re.fullmatch(r"\*|[!-)+-~]{1,256}", model)
+    if not fits:
         draft.lose(_at(path, "override_params.model"), "is not a plain model name")
         return None
     variable = variable_of(node.get("api_key"), known, draft, _at(path, "api_key"))
@@ -222,7 +223,11 @@ def _match(query: Any) -> dict[str, Any] | None:
         return None
     operator, wanted = next(iter(test.items()))
     values = [wanted] if operator == "$eq" else wanted if operator == "$in" else None
-    if not isinstance(values, list) or not values or not all(isinstance(each, str) and each for each in values):
+    if (
+        not isinstance(values, list)
+        or not values
+        or not all(isinstance(each, str) and each and is_plain(each) for each in values)
+    ):
         return None
     literal = [re.sub(r"([*?\[])", r"[\1]", each) for each in values]
     return {condition: literal[0] if len(literal) == 1 else literal}
