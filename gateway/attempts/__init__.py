@@ -67,7 +67,8 @@ class Attempts:
                 self._note(attempt, error)
                 following = plan.next(error)
                 if following is None or not await self._may_go_on(exchange, plan, error):
-                    raise self._final(error, attempt) from error
+                    tell_to_stop(error)
+                    raise
                 target = following
             except GatewayError as error:
                 attempt.error = error
@@ -102,14 +103,6 @@ class Attempts:
             upstream_status=error.upstream_status,
             error=error.message,
         )
-
-    def _final(self, error: UpstreamError, attempt: Attempt) -> UpstreamError:
-        """Return `error` told to be the end: clients need not retry what the gateway has retried already."""
-        if kind_of(error) == "credential":
-            error.provider = attempt.target.provider.name
-        if kind_of(error) is not None and "x-should-retry" not in error.headers:
-            error.headers = {**error.headers, "x-should-retry": "false"}
-        return error
 
     async def _go_with_keep_alive(self, exchange: Exchange, plan: Plan) -> Reply:
         loop = asyncio.get_running_loop()
@@ -183,3 +176,9 @@ async def give_up(task: asyncio.Task[Reply]) -> None:
     body = task.result().body
     if not isinstance(body, bytes):
         await body.close()
+
+
+def tell_to_stop(error: UpstreamError) -> None:
+    """Mark `error` as the end: clients need not retry what the gateway has retried already."""
+    if kind_of(error) is not None:
+        error.headers = {**error.headers, "x-should-retry": "false"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 import msgspec
 from aiohttp import hdrs
@@ -13,6 +12,7 @@ from multidict import CIMultiDict
 from gateway.attempts.outgoing import headers_for, joined, model_for, native_body, rendered_body
 from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
+from gateway.dialects.errors import redact_body
 from gateway.dialects.protocol import AnswerContext, Dialect
 from gateway.dialects.table import DIALECTS
 from gateway.errors import BadRequest, UpstreamError
@@ -122,7 +122,7 @@ class Sender:
         try:
             attempt.status = response.status
             if response.status >= 400:
-                raise await self._refusal(response, dialect, provider)
+                raise await self._refusal(response, dialect, provider, native)
             if response.status >= 300 or response.status < 200:
                 raise UpstreamError(
                     "bad_response",
@@ -150,12 +150,20 @@ class Sender:
             )
         return provider.base_path + CHAT_PATHS[NATIVE_DIALECT[provider.dialect]], False
 
-    async def _refusal(self, response: UpstreamResponse, dialect: Dialect, provider: Provider) -> UpstreamError:
+    async def _refusal(
+        self, response: UpstreamResponse, dialect: Dialect, provider: Provider, native: bool
+    ) -> UpstreamError:
         body = await response.read(LARGEST_ERROR_BYTES)
         error = dialect.parse_error(response.status, response.headers, body)
         error.upstream_status = response.status
         if provider.auth == "passthrough" and response.status in CREDENTIAL_STATUSES:
             error.status = response.status  # the client's own credential: its own business
+        elif response.status in CREDENTIAL_STATUSES:
+            error.provider = provider.name
+        elif native and 400 <= response.status < 500 and is_object(body):
+            error.status, error.body = response.status, redact_body(body)  # the same dialect: its own words
+            return error
+        error.body = None
         return error
 
     async def _answer(
@@ -261,13 +269,10 @@ class Sender:
         )
 
 
-def splice_model(body: bytes, model: str) -> bytes:
-    """Return a JSON object with its top-level `model` replaced; anything else is returned as it is."""
+def is_object(body: bytes) -> bool:
+    """Return whether `body` is a JSON object."""
     try:
-        fields: dict[str, Any] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError):
-        return body
-    if "model" not in fields:
-        return body
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-    return msgspec.json.encode(fields)
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

@@ -10,7 +10,7 @@ from typing import Protocol
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.exchange import Exchange, Reply
 from gateway.relay.client import Answer, ClientStream
 
@@ -52,7 +52,10 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest) -> we
 
 def error_reply(exchange: Exchange, error: GatewayError) -> Reply:
     """Return `error` as an answer in the client's dialect, with the headers that tell whose fault it was."""
-    status, body = exchange.dialect.render_error(error, exchange.id)
+    if isinstance(error, UpstreamError) and error.body is not None:
+        status, body = error.status, error.body  # the upstream's own words, in the client's own dialect
+    else:
+        status, body = exchange.dialect.render_error(error, exchange.id)
     reply = Reply(status, {hdrs.CONTENT_TYPE: JSON_TYPE}, body)
     reply.headers["x-gateway-error-source"] = error.source
     if error.retry_after_s is not None:

@@ -239,8 +239,8 @@ class LiveStream:
             silent_until = now + timeouts.idle_s
         else:
             silent_until = self._last_at + timeouts.idle_s
-        due = min(silent_until, self.attempt.deadline.at)
-        if now >= due:
+        due = min(silent_until, now + timeouts.idle_s, self.attempt.deadline.at)
+        if now >= silent_until or now >= self.attempt.deadline.at:
             what = "first token" if not self._seen_event else "next piece"
             if now >= self.attempt.deadline.at:
                 what = "whole answer"
