@@ -47,7 +47,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> byte
 async def chat(request: web.Request) -> web.StreamResponse:
     asked = await request.json()
     if not asked.get("stream"):
-        message = {"role": "assistant", "content": "".join(WORDS), "refusal": None, "annotations": []}
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(WORDS), "refusal": None, "annotations": []}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
         body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-5-mini-2026"}
         return web.json_response({**body, "choices": [choice], "usage": USAGE, "unknown_field": {"kept": 1}})

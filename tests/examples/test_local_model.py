@@ -55,11 +55,11 @@ async def test_a_real_model_answers_both_sdks_through_the_gateway(tmp_path: Path
         anthropic = AsyncAnthropic(base_url=gateway.url, api_key="any", max_retries=0)
         asked: Any = [{"role": "user", "content": QUESTION}]
 
-        chat = await openai.chat.completions.create(model="smollm2", messages=asked, max_tokens=40, temperature=0)
+        chat: Any = await openai.chat.completions.create(model="smollm2", messages=asked, max_tokens=40, temperature=0)
         assert chat.choices[0].message.content.strip()
         assert 0 < chat.usage.completion_tokens <= 40
 
-        chunks = [
+        chunks: Any = [
             chunk
             async for chunk in await openai.chat.completions.create(
                 model="gpt-4o", messages=asked, max_tokens=40, temperature=0, stream=True,
@@ -82,7 +82,7 @@ async def test_a_real_model_answers_both_sdks_through_the_gateway(tmp_path: Path
         assert kinds[-1] == "response.completed"
         assert kinds.count("response.output_text.delta") > 1
 
-        message = await anthropic.messages.create(model="smollm2", max_tokens=40, messages=asked)
+        message: Any = await anthropic.messages.create(model="smollm2", max_tokens=40, messages=asked)
         assert message.content[0].text.strip()
         assert 0 < message.usage.output_tokens <= 40
         async with anthropic.messages.stream(
