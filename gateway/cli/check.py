@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,6 +39,15 @@ def _built(loaded: Loaded) -> list[ConfigError]:
         return error.errors
     except ConfigError as error:
         return [error]
+    except Exception as error:  # a plugin's own code; the person who checks wants a sentence, not a traceback
+        where = next(
+            (frame for frame in reversed(traceback.extract_tb(error.__traceback__)) if "plugins" in frame.filename),
+            None,
+        )
+        file, line = (loaded.home.shown(Path(where.filename)), where.lineno or 0) if where else ("", 0)
+        return [
+            ConfigError(f"a plugin could not be made: {type(error).__name__}: {error}", file=file, line=line, column=1)
+        ]
     return []
 
 

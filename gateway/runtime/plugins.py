@@ -296,9 +296,9 @@ def _how_to_install(module: str) -> str:
 
 
 def _forget(name: str) -> None:
-    """Take a module, and all below it, out of Python's table."""
+    """Take a module, and all below it, out of Python's table. May run in any thread, as garbage is collected in any."""
     for key in [key for key in list(sys.modules) if (key + ".").startswith(name + ".")]:
-        del sys.modules[key]
+        sys.modules.pop(key, None)
 
 
 def _spec(name: str, path: Path) -> ModuleSpec:

@@ -96,6 +96,14 @@ def test_option_that_only_the_plugin_itself_refuses_is_found_at_its_entry(comman
     assert "words may not hold bad; take it out" in result.stderr
 
 
+def test_plugin_that_breaks_while_it_is_made_is_told_with_its_line(command: Command, home: str) -> None:
+    text = (command.folder / "plugins/quiet.py").read_text()
+    command.write(text.replace('if "bad" in', "if 1 / 0 in"), "plugins/quiet.py")
+    result = command("check", home)
+    assert result.exit_code == 2
+    assert "division by zero" in result.stderr
+
+
 def test_plugin_that_cannot_be_loaded_is_told_with_its_own_line(command: Command, home: str) -> None:
     command.write("x = (\n", "plugins/quiet.py")
     result = command("check", home)
