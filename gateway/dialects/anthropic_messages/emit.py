@@ -189,7 +189,9 @@ class AnthropicWriter:
         if event.dialect != DIALECT:
             return b""
         wire = decode_event(event_fields(event.data)[1])
-        if wire is None or not isinstance(wire.get("index"), int):
+        if wire is None:
+            return b""
+        if not isinstance(wire.get("index"), int):
             return self._start() + event.data
         key = wire["index"]
         if wire.get("type") == "content_block_start" and isinstance(wire.get("content_block"), dict):
