@@ -90,10 +90,10 @@ async def connect(origin: Origin, factory: Callable[[], P], until: float) -> P:
     except TimeoutError as error:
         raise UpstreamError("timeout", "the upstream could not be reached in time") from error
     except (OSError, UnicodeError) as error:
-        raise UpstreamError("connect", _words(error)) from error
+        raise UpstreamError("connect", words_for(error)) from error
 
 
-def _words(error: Exception) -> str:
+def words_for(error: BaseException) -> str:
     """Return what failed without a host, an address or a certificate's names: those are the operator's business."""
     if isinstance(error, ssl.SSLCertVerificationError):
         code = error.verify_code

@@ -16,9 +16,10 @@ from types import TracebackType
 
 from multidict import CIMultiDict
 
-from gateway.errors import InternalError, UpstreamError
+from gateway.errors import UpstreamError
 from gateway.upstream.connect import connect, origin_of
 from gateway.upstream.connection import CLOSED, DONE, IDLE, Connection
+from gateway.upstream.head import head_bytes
 from gateway.upstream.transport import Sink, UpstreamRequest
 
 _ONE_WRITE_BYTES = 64 * 1024  # above it, joining head and body costs more than a second write
@@ -109,7 +110,7 @@ class Call:
     async def __aenter__(self) -> Call:
         request, owner = self._request, self._owner
         body = request.body
-        head = _head(request, owner.request_tail)
+        head = head_bytes(request, owner.request_tail)
         self._loop = loop = asyncio.get_running_loop()
         connection = owner.take()
         if connection is None:
@@ -219,28 +220,6 @@ class Call:
     def abort(self) -> None:
         if self._connection is not None:
             self._connection.kill()
-
-
-def _head(request: UpstreamRequest, tail: str) -> bytes:
-    """Return the request's head as bytes.
-
-    Raises: InternalError when method, path or a header holds what would break out of its line. That is the gateway's
-    own fault (clients' input was refused before), the same at every target, and must not be retried.
-    """
-    headers, body, path = request.headers, request.body, request.path
-    if not isinstance(body, bytes):
-        framing, lines = "transfer-encoding: chunked\r\n\r\n", 4
-    elif body or request.method not in ("GET", "HEAD"):
-        framing, lines = f"content-length: {len(body)}\r\n\r\n", 4
-    else:
-        framing, lines = "\r\n", 3
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    head = f"{request.method} {path}{tail}{fields}{framing}"
-    lines += len(headers)
-    # SECURITY: one line more than was meant is a smuggled header or request. Counting costs less than an expression.
-    if head.count("\n") != lines or head.count("\r") != lines or "\0" in head or " " in path or not path.isprintable():
-        raise InternalError("the request to the upstream holds a line break, NUL or space where HTTP allows none")
-    return head.encode("utf-8", "surrogateescape")
 
 
 def _unsent(connection: Connection) -> bool:
