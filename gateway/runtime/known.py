@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.runtime.document import read_document
 from gateway.runtime.home import STANDARD, Home
+from gateway.runtime.quirks import QUIRKS
 from gateway.runtime.surface import PROVIDER
 from gateway.runtime.validate import check, validator
 
@@ -21,8 +22,7 @@ _KNOWN_ENTRY: Final[Mapping[str, Any]] = {
         "base_url": {"type": "string", "minLength": 1},
         "key_variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         "needs_key": {"type": "boolean"},
-        "key_header": {"enum": ["authorization", "x-api-key", "api-key"]},
-        "max_tokens_field": PROVIDER["properties"]["max_tokens_field"],
+        "quirks": QUIRKS,
         "free": {"type": "boolean"},
     },
     "additionalProperties": False,
@@ -32,7 +32,7 @@ _RULES: Final = validator(_KNOWN_ENTRY)
 
 @dataclass(frozen=True, slots=True)
 class KnownProvider:
-    """One entry of config/providers.yaml. `quirks` are what is left for dialects and transports."""
+    """One entry of config/providers.yaml. `quirks` are what dialects and attempts look up."""
 
     dialect: str | None
     base_url: str | None
@@ -60,17 +60,18 @@ def read_known(home: Home, read: dict[Path, bytes]) -> dict[str, KnownProvider]:
             errors = check(node, _RULES, name)
             if errors:
                 raise errors[0]
-            merged.setdefault(name, {}).update(node.plain())
+            facts = merged.setdefault(name, {})
+            quirks = {**facts.get("quirks", {}), **node.plain().get("quirks", {})}
+            facts.update(node.plain() | {"quirks": quirks})
     return {name: _known(facts) for name, facts in merged.items()}
 
 
 def _known(facts: dict[str, Any]) -> KnownProvider:
-    quirks: dict[str, Any] = {key: facts[key] for key in ("key_header", "max_tokens_field") if key in facts}
     return KnownProvider(
         dialect=facts.get("dialect"),
         base_url=facts.get("base_url"),
         key_variable=facts.get("key_variable"),
         needs_key=facts.get("needs_key", True),
         free=facts.get("free", False),
-        quirks=quirks,
+        quirks=facts["quirks"],
     )

@@ -221,8 +221,8 @@ class ProviderReader:
 
 
 def _quirks(given: Mapping[str, Any], known: KnownProvider | None) -> dict[str, Any]:
-    quirks = dict(known.quirks) if known else {}
-    for key in ("num_ctx", "keep_alive", "max_tokens_field"):
+    quirks = {**(known.quirks if known else {}), **given.get("quirks", {})}
+    for key in ("num_ctx", "keep_alive"):
         if key in given:
             quirks[key] = given[key]
     if "delay" in given:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.errors import ConfigError
-from gateway.runtime.surface import CHECK, PROVIDER, ROUTE, Schema, sections
+from gateway.runtime.parts import Schema
+from gateway.runtime.surface import CHECK, PROVIDER, ROUTE, sections
 from gateway.runtime.text import FORMS
 
 
