@@ -2,48 +2,27 @@
 
 A plugin is a file `plugins/NAME.py` or a folder `plugins/NAME/` of the operator's home, then of the standard one;
 the same name in both is an error, so that nobody wonders which one runs. Finding reads folder listings only; a file
-is loaded when its name is first asked for. Every `discover` makes a new catalog whose modules are its own, under
-private names (`gateway_plugins.<home>_<n>.<plugin>`), so a reload sees files as they are now and a failed one leaves
-nothing behind. The modules of a catalog are let go of when the catalog is: whoever runs its plugins keeps it.
+is loaded when its name is first asked for. Every `discover` makes a new catalog whose modules are its own
+(`modules.py`), so a reload sees files as they are now. They are let go of when the catalog is: whoever runs its
+plugins keeps it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import itertools
-import sys
-import traceback
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Literal, TypeGuard
 
 from gateway.errors import ConfigError
 from gateway.plugin import Plugin
 from gateway.runtime.config import PluginConfig
 from gateway.runtime.home import STANDARD, Home
+from gateway.runtime.modules import Modules
 from gateway.runtime.options import lay_over
 
 HOOKS: Final = ("http_routes", "identify", "handle", "attempt", "observe", "transform", "complete", "finish")
-EXTRAS: Final = {
-    "openai": "sdk",
-    "anthropic": "sdk",
-    "langgraph": "workflow",
-    "langchain_core": "workflow",
-    "asyncpg": "postgres",
-    "opentelemetry": "otel",
-}
-"""Top-level packages of the optional extras, so that a missing one is answered with what to install."""
-
-_PRIVATE: Final = "gateway_plugins"
-_serial = itertools.count(1)
 
 
 def hooks_of(cls: type[Plugin]) -> tuple[str, ...]:
@@ -105,18 +84,8 @@ class Catalog:
 
     def __init__(self, home: Home, found: Mapping[str, Path], standard: Path) -> None:
         self._home, self._standard, self._found = home, (standard / "plugins").resolve(), dict(found)
-        digest = hashlib.sha256(str(home.folder).encode()).hexdigest()[:8]
-        self._package = f"{_PRIVATE}.{digest}_{next(_serial)}"
+        self._modules = Modules(home)
         self._loaded: dict[tuple[str, str], type[Plugin]] = {}
-        self._modules: dict[Path, ModuleType] = {}
-        for package in (_PRIVATE, self._package):  # `from . import` in a folder plugin asks for all its parents
-            if package not in sys.modules:
-                sys.modules[package] = ModuleType(package)
-                sys.modules[package].__path__ = []
-        if _FINDER not in sys.meta_path:
-            sys.meta_path.insert(0, _FINDER)
-        self._reread: set[str] = set()
-        weakref.finalize(self, _forget, self._package).atexit = False
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all plugins found in the two folders, sorted."""
@@ -162,7 +131,7 @@ class Catalog:
 
     def _load_named(self, name: str) -> type[Plugin]:
         path = self._path(name)
-        module = self._module(path)
+        module = self._modules.of_file(path)
         shown = self._home.shown(path)
         classes = [
             value
@@ -192,9 +161,9 @@ class Catalog:
                 raise ConfigError(
                     f'use: "{use}": there is no file {where}', cure="the path starts at the home's folder"
                 )
-            module, shown = self._module(path), self._home.shown(path)
+            module, shown = self._modules.of_file(path), self._home.shown(path)
         else:
-            module, shown = self._import(where), where
+            module, shown = self._modules.of_package(where), where
         cls = getattr(module, attribute, None)
         if cls is None:
             known = [name for name, value in vars(module).items() if _is_plugin(value)]
@@ -207,129 +176,6 @@ class Catalog:
             )
         return cls
 
-    def _module(self, path: Path) -> ModuleType:
-        """Return the module of a plugin file or folder, run once per catalog."""
-        if path not in self._modules:
-            taken = {module.__name__ for module in self._modules.values()}
-            plain = "".join(letter if letter.isalnum() else "_" for letter in path.stem)
-            names = (f"{self._package}.{plain}{'_' * extra}" for extra in itertools.count())
-            name = next(each for each in names if each not in taken)
-            self._modules[path] = self._run(_spec(name, path), path)
-        return self._modules[path]
-
-    def _run(self, spec: ModuleSpec, path: Path) -> ModuleType:
-        module = module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses, annotations and relative imports look here
-        try:
-            assert spec.loader is not None
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:  # a plugin's own code may raise anything; the operator gets its line
-            _forget(spec.name)
-            raise self._explained(error, path) from error
-        return module
-
-    def _import(self, name: str) -> ModuleType:
-        """Import a package's module with the home importable; the home's own packages are run anew.
-
-        Raises: ConfigError; the modules that were there before are then back.
-        """
-        folder = self._home.folder
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
-        importlib.invalidate_caches()
-        top = name.partition(".")[0]
-        # Only a package that lives in the home itself: what is installed is not reloaded, nor is the gateway,
-        # which lies in a home when it runs from a checkout.
-        own = (folder / top, folder / f"{top}.py")
-        before: dict[str, ModuleType] = {}
-        if top != "gateway" and top not in self._reread and any(each.exists() for each in own):
-            self._reread.add(top)
-            before = {key: value for key, value in sys.modules.items() if (key + ".").startswith(top + ".")}
-            before = {key: value for key, value in before.items() if _lies_in(value, own)}
-        for key in before:
-            del sys.modules[key]
-        try:
-            return importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # as in _run
-            if before:
-                _forget(top)
-                sys.modules.update(before)
-            raise self._explained(error, folder) from error
-
-    def _explained(self, error: BaseException, path: Path) -> ConfigError:
-        """Return what went wrong while `path` was run, at the deepest line of a file of the plugin's."""
-        if isinstance(error, ConfigError):
-            return error
-        if isinstance(error, SyntaxError) and error.filename:
-            file, line, column = Path(error.filename), error.lineno or 0, error.offset or 0
-            problem, cure = f"not valid Python: {error.msg}", ""
-        else:
-            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_within(frame.filename, path)]
-            place = frames[-1] if frames else None
-            file, line, column = Path(place.filename) if place else path, (place.lineno or 0) if place else 0, 1
-            problem, cure = f"cannot be loaded: {type(error).__name__}: {error}", ""
-            if isinstance(error, ModuleNotFoundError) and error.name:
-                problem, cure = f'needs the module "{error.name}"', _how_to_install(error.name)
-        return ConfigError(problem, file=self._home.shown(file), line=line, column=column, cure=cure)
-
 
 def _is_plugin(value: object) -> TypeGuard[type[Plugin]]:
     return isinstance(value, type) and issubclass(value, Plugin) and value is not Plugin
-
-
-def _is_within(filename: str, path: Path) -> bool:
-    file = Path(filename)
-    return file == path or path in file.parents
-
-
-def _lies_in(module: ModuleType, folders: Sequence[Path]) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and any(_is_within(file, folder) for folder in folders)
-
-
-def _how_to_install(module: str) -> str:
-    top = module.partition(".")[0]
-    extra = EXTRAS.get(top)
-    if extra is not None:
-        return f'install the extra: pip install "llm-gateway[{extra}]"'
-    return f"install {top} where the gateway is installed, or put it in the home"
-
-
-def _forget(name: str) -> None:
-    """Take a module, and all below it, out of Python's table. May run in any thread, as garbage is collected in any."""
-    for key in [key for key in list(sys.modules) if (key + ".").startswith(name + ".")]:
-        sys.modules.pop(key, None)
-
-
-def _spec(name: str, path: Path) -> ModuleSpec:
-    file = path / "__init__.py" if path.is_dir() else path
-    inside = [str(path)] if path.is_dir() else None
-    spec = spec_from_file_location(name, file, loader=_FreshLoader(name, str(file)), submodule_search_locations=inside)
-    assert spec is not None
-    return spec
-
-
-class _FreshLoader(SourceFileLoader):
-    """Reads the source each time. Python's bytecode cache compares whole seconds and sizes, which misses an edit
-    made within a second of the last; and an operator's home may be read-only."""
-
-    def path_stats(self, path: Any) -> Mapping[str, Any]:
-        raise OSError("no bytecode cache for plugins")
-
-
-class _FreshFinder(MetaPathFinder):
-    """Finds the submodules of folder plugins, to be read by _FreshLoader."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if not fullname.startswith(_PRIVATE + ".") or not path:
-            return None
-        place = Path(path[0]) / fullname.rpartition(".")[2]
-        if (place / "__init__.py").is_file():
-            return _spec(fullname, place)
-        file = place.with_suffix(".py")
-        return _spec(fullname, file) if file.is_file() else None
-
-
-_FINDER: Final = _FreshFinder()

@@ -75,7 +75,7 @@ class Draft:
             facts: dict[str, Any] = {"base_url": base_url} if base_url else {}
             if name != kind:
                 self.known[name] = {"dialect": known.dialect, **({"base_url": known.base_url} if not base_url else {})}
-                self.known[name] |= {"needs_key": known.needs_key, "free": known.free, **known.quirks}
+                self.known[name] |= {"needs_key": known.needs_key, "free": known.free, "quirks": dict(known.quirks)}
             if variable and (known.needs_key or variable != known.key_variable):
                 facts["api_key"] = f"${{{variable}:-}}"
                 self.variables[variable] = None
