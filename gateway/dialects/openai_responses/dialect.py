@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.chat import Usage
+from gateway.chat import ChatReply, ChatRequest, Usage
 from gateway.dialects.openai_chat import plain
 from gateway.dialects.openai_chat.failure import parse_error, render_error
+from gateway.dialects.openai_responses.emit import ResponsesStreamRenderer
 from gateway.dialects.openai_responses.failure import failed_event
+from gateway.dialects.openai_responses.render import render_request
+from gateway.dialects.openai_responses.reply import parse_reply, render_reply
+from gateway.dialects.openai_responses.request import parse_request
 from gateway.dialects.openai_responses.scan import ResponsesScanner
+from gateway.dialects.openai_responses.stream import ResponsesStreamParser
+from gateway.dialects.protocol import AnswerContext, Rendered, Target
 from gateway.dialects.sse import SseFramer
 from gateway.errors import GatewayError, UpstreamError
 
@@ -19,6 +25,24 @@ class OpenAIResponses:
     name = "openai_responses"
     stream_type = "text/event-stream"
     keep_alive = b": keep-alive\n\n"
+
+    def parse_request(self, body: bytes) -> ChatRequest:
+        return parse_request(body)
+
+    def render_request(self, chat: ChatRequest, target: Target) -> Rendered:
+        return render_request(chat, target)
+
+    def parse_reply(self, body: bytes) -> ChatReply:
+        return parse_reply(body)
+
+    def render_reply(self, reply: ChatReply, context: AnswerContext) -> bytes:
+        return render_reply(reply, context)
+
+    def stream_parser(self) -> ResponsesStreamParser:
+        return ResponsesStreamParser()
+
+    def stream_renderer(self, context: AnswerContext) -> ResponsesStreamRenderer:
+        return ResponsesStreamRenderer(context)
 
     def usage(self, body: bytes) -> Usage | None:
         return plain.usage(body)
