@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.attempts.plan import Plan, kind_of
+from gateway.attempts.plan import Available, Plan, kind_of
 from gateway.attempts.send import Sender
 from gateway.chain import Chain
 from gateway.errors import GatewayError, Unavailable, UpstreamError
@@ -31,13 +31,14 @@ class Attempts:
 
     def __init__(self, route: Route, chain: Chain, sender: Sender, budget: RepeatBudget, log: Log) -> None:
         self._route = route
+        self._available = Available(route)
         self._try = chain.around_attempt(sender.send)
         self._budget = budget
         self._log = log
 
     async def run(self, exchange: Exchange) -> Reply:
         """Return the first answer that may reach the client. Raises: UpstreamError, the last attempt's."""
-        plan = Plan(self._route)
+        plan = Plan(self._available)
         if plan.is_empty:
             names = ", ".join(sorted({target.provider.name for target in self._route.targets}))
             raise Unavailable(

@@ -27,6 +27,18 @@ def kind_of(error: UpstreamError) -> str | None:
     return "broken"
 
 
+class Available:
+    """What a route can try, found once: its targets and fallbacks whose providers are enabled."""
+
+    def __init__(self, route: Route) -> None:
+        self.retry = route.retry
+        self.targets = tuple(target for target in route.targets if target.provider.enabled)
+        self.fallbacks = {
+            cause: tuple(target for target in targets if target.provider.enabled)
+            for cause, targets in route.fallbacks.items()
+        }
+
+
 class Plan:
     """The order of one exchange's attempts.
 
@@ -34,15 +46,11 @@ class Plan:
     target comes before any repetition.
     """
 
-    def __init__(self, route: Route, rng: Callable[[], float] = random.random) -> None:
-        self._route = route
-        self._retry: Retry = route.retry
+    def __init__(self, available: Available, rng: Callable[[], float] = random.random) -> None:
+        self._retry: Retry = available.retry
         self._rng = rng
-        self._untried = [target for target in route.targets if target.provider.enabled]
-        self._fallbacks = {
-            cause: [target for target in targets if target.provider.enabled]
-            for cause, targets in route.fallbacks.items()
-        }
+        self._untried = list(available.targets)
+        self._fallbacks = {cause: list(targets) for cause, targets in available.fallbacks.items()}
         self._untried_any: list[Target] = self._fallbacks.get("any", [])
         self._tried: list[Target] = []
         self._cap = max(self._retry.attempts, len(self._untried) + len(self._untried_any))

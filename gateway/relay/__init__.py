@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.errors import GatewayError, UpstreamError
 from gateway.exchange import Exchange, Reply
-from gateway.relay.client import Answer, ClientStream
+from gateway.relay.client import ClientStream
+from gateway.relay.whole import send_whole
 
 JSON_TYPE = "application/json"
 
@@ -27,7 +28,7 @@ class Pumped(Protocol):
     async def close(self) -> None: ...
 
 
-async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest) -> web.StreamResponse:
+async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_alive: bool) -> web.StreamResponse:
     """Write `reply` to the client and return when its last byte is handed to the socket.
 
     Raises: ConnectionError or CancelledError when the client left; the live source is closed in any case.
@@ -37,10 +38,8 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest) -> we
     headers["x-request-id"] = headers["request-id"] = exchange.id
     body = reply.body
     if isinstance(body, bytes):
-        answer = Answer(body=body, status=reply.status, headers=headers)
-        await answer.prepare(http)
-        await answer.write_eof()
-        return answer
+        sent = await send_whole(http, reply.status, headers, body, keep_alive)
+        return cast(web.StreamResponse, sent)  # it has all that aiohttp asks of a response that is out
     source: Pumped = body  # type: ignore[assignment]  # every source the gateway makes is one
     try:
         return await source.pump(ClientStream(http), reply.status, headers)

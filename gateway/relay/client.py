@@ -16,16 +16,11 @@ class FlowControlled(Protocol):
     on_flow: Callable[[bool], None] | None
 
 
-class Answer(web.Response):
-    """A finished answer. Leaves out the `Server` header, which tells attackers more than clients."""
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self._headers.popall(hdrs.SERVER, None)
-
-
 class _Head(web.StreamResponse):
-    """The head of a streamed answer; it goes out in one write with the first bytes."""
+    """The head of a streamed answer; it goes out in one write with the first bytes.
+
+    It leaves out the `Server` header, which tells attackers more than clients.
+    """
 
     _send_headers_immediately = False
 

@@ -28,16 +28,14 @@ _encode = msgspec.json.encode
 
 async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
     """Return the whole body. Raises: TooLarge, RequestTimeout, BadRequest (broken chunks or compression)."""
-    length = http.content_length
-    if length is not None and length > max_bytes:
-        raise TooLarge(f"the body is {length} bytes; at most {max_bytes} are taken")
-    if not http.can_read_body:
-        return b""
     payload = http.content
     try:
-        if payload.is_eof():
-            body = await payload.read()
+        if payload.is_eof():  # it came in one piece with its head, as most do
+            body = payload.read_nowait()
         else:
+            length = http.content_length
+            if length is not None and length > max_bytes:
+                raise TooLarge(f"the body is {length} bytes; at most {max_bytes} are taken")
             async with asyncio.timeout(timeout_s):
                 body = await _collect(payload, max_bytes)
     except TimeoutError:

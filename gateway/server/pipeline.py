@@ -90,7 +90,7 @@ class Pipeline:
             ) as error:  # the end of an exchange: whatever it was, the client gets an answer of its dialect
                 reply = self._failure(exchange, snapshot, error)
             exchange.status = reply.status
-            response = await respond(exchange, reply, http)
+            response = await respond(exchange, reply, http, http.keep_alive and gateway.phase != "draining")
         except BaseException as error:  # the client left, or the server is stopped: still exactly one end
             self._left(exchange, error)
             gateway.spawn(self._finish(exchange, snapshot, generation.leave))
