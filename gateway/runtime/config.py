@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +51,8 @@ class PluginConfig:
 
     name: str
     use: str | None
-    options: Mapping[str, Any] | None
+    # SECURITY: options, headers and a proxy's address may hold credentials, so no repr shows them.
+    options: Mapping[str, Any] | None = field(repr=False)
     place: Place
 
 
@@ -70,9 +71,9 @@ class ProviderConfig:
     needs_key: bool
     key_variable: str | None
     auth: Literal["key", "passthrough"]
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     transport: Literal["direct", "http"]
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     tls_verify: bool
     tls_ca: Path | None
     free: bool
@@ -130,7 +131,8 @@ class CheckConfig:
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole file. `digest` is the first 12 hex digits of SHA-256 over every file read, in order;
-    `files` are those files, for the watcher; `warnings` are full sentences for the log."""
+    `files` are those files, for the watcher; `warnings` are full sentences for the log; `secrets` are for the
+    redactor: keys, tokens, and whatever came out of ${…} where a credential stands."""
 
     home: Path
     file: Path
@@ -145,3 +147,4 @@ class Config:
     routes: tuple[RouteConfig, ...]
     checks: tuple[CheckConfig, ...]
     warnings: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()

@@ -13,10 +13,17 @@ from typing import Final
 
 from gateway.errors import ConfigError
 from gateway.runtime.document import Node, core_scalar, path_text
+from gateway.secret import Secret
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL | re.ASCII)
+_SECRET_PATH = re.compile(r"key|token|secret|passw|credential|hash|headers?\.|authorization", re.IGNORECASE)
 _MAX_SECRET_BYTES: Final = 64 * 1024
+
+
+def holds_secret(path: str) -> bool:
+    """Return whether what stands at this path may be a credential, judged by the names on the way."""
+    return _SECRET_PATH.search(path) is not None
 
 
 class _Unset(Exception):
@@ -25,11 +32,13 @@ class _Unset(Exception):
 
 @dataclass(slots=True)
 class Expansion:
-    """Expands one file's strings. `read` collects the files taken in, for the watcher and the digest."""
+    """Expands one file's strings. `read` collects the files taken in, for the watcher and the digest, `secrets`
+    what came out where a credential stands."""
 
     environ: Mapping[str, str]
     folder: Path
     read: dict[Path, bytes] = field(default_factory=dict)
+    secrets: list[Secret] = field(default_factory=list)
 
     def expand(self, root: Node) -> list[ConfigError]:
         """Expand every string below `root` in place; return what could not be, each at its place.
@@ -71,6 +80,8 @@ class Expansion:
         whole = _REFERENCE.fullmatch(source) is not None
         node.value = core_scalar(node.text) if whole else node.text
         node.broken = bool(problems)
+        if holds_secret(path):
+            self.secrets.append(Secret(node.text))
         errors.extend(node.error(problem, path=path, cure=cure) for problem, cure in problems)
 
     def _value(self, reference: str, names: list[str]) -> str:

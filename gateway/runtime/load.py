@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import ConfigError, ConfigErrors
-from gateway.runtime.config import CheckConfig, Config, Place, ProviderConfig, RouteConfig
+from gateway.runtime.config import AdminConfig, CheckConfig, Config, Place, ProviderConfig, RouteConfig
 from gateway.runtime.document import MAX_BYTES, Node, read_document
 from gateway.runtime.entries import EntryReader
 from gateway.runtime.expand import Expansion
@@ -25,6 +25,7 @@ from gateway.runtime.schema import Catalog
 from gateway.runtime.sections import SectionReader
 from gateway.runtime.surface import CHECK, INCLUDED, sections
 from gateway.runtime.validate import check, suggest, validator
+from gateway.secret import Secret
 
 _SECTIONS: Final = {name: validator(schema) for name, schema in sections().items()}
 _CHECK: Final = validator(CHECK)
@@ -49,6 +50,7 @@ class _Load:
         self.warnings: list[str] = []
         self.read: dict[Path, bytes] = {}
         self.files: list[str] = []
+        self.secrets: list[Secret] = []
         self.is_whole = True
         """False once a file or a section is missing: what is not declared may then stand in it."""
 
@@ -66,13 +68,15 @@ class _Load:
         )
         self.errors.extend(entries.errors)
         process = SectionReader(self.overrides)
+        server = process.server(root.value.get("server"))
+        admin = process.admin(root.value.get("admin"), server.listen)
         config = Config(
             home=self.home.folder,
             file=self.home.file,
             digest=hashlib.sha256(b"".join(self.read.values())).hexdigest()[:12],
             files=tuple(self.read),
-            server=process.server(root.value.get("server")),
-            admin=process.admin(root.value.get("admin")),
+            server=server,
+            admin=admin,
             state=process.state(root.value.get("state")),
             ledger=process.ledger(root.value.get("ledger")),
             plugins=tuple(plugin for plugin, _ in chain.values()),
@@ -80,6 +84,7 @@ class _Load:
             routes=routes,
             checks=self._checks(root.value.get("checks")),
             warnings=tuple(self.warnings),
+            secrets=self._secrets(providers, admin),
         )
         self.errors.extend(process.errors)
         if self.errors:
@@ -88,6 +93,10 @@ class _Load:
                 sorted(self.errors, key=lambda error: (order.get(error.file, len(order)), error.line, error.column))
             )
         return config
+
+    def _secrets(self, providers: tuple[ProviderConfig, ...], admin: AdminConfig) -> tuple[Secret, ...]:
+        found = [*(key for provider in providers for key in provider.credentials), admin.token, *self.secrets]
+        return tuple(dict.fromkeys(secret for secret in found if secret))
 
     # --- files ---------------------------------------------------------------------------------
 
@@ -121,6 +130,7 @@ class _Load:
         expansion = Expansion(self.environ, path.parent)
         self.errors.extend(expansion.expand(root))
         self.read.update(expansion.read)
+        self.secrets.extend(expansion.secrets)
         return root
 
     def _sections(self, root: Node, allowed: tuple[str, ...]) -> None:

@@ -132,6 +132,9 @@ class ProviderReader:
                         name, f'the header "{name}" belongs to the connection', path=where, cure="remove it"
                     )
                 )
+            elif name.lower() in {known.lower() for known in headers}:
+                problem = f'the header "{name}" stands here twice'
+                self.errors.append(holder.key_error(name, problem, path=where, cure="remove one"))
             elif not _HEADER_VALUE.fullmatch(str(value.value)):
                 self.errors.append(
                     value.error("this header value holds a control character", path=f"{where}.{name}", cure="remove it")

@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import ConfigError
 from gateway.runtime.config import AdminConfig, ServerConfig
 from gateway.runtime.document import Node
 from gateway.runtime.listen import parse_listen
 from gateway.runtime.text import duration, size
+from gateway.runtime.validate import shown
 from gateway.secret import Secret
+
+_OFF: Final = "off"
 
 
 class SectionReader:
     """Reads what its schema has let pass; collects errors. `overrides` (listen, admin, workers) win over the file."""
 
     def __init__(self, overrides: Mapping[str, str]) -> None:
-        self.overrides = overrides
+        self.overrides = {name: value for name, value in overrides.items() if value}
         self.errors: list[ConfigError] = []
 
     def server(self, node: Node | None) -> ServerConfig:
+        """Return the data listener and its limits."""
         given: dict[str, Any] = node.plain() if node is not None else {}
         timeouts, drain, default = given.get("timeouts", {}), given.get("drain", {}), ServerConfig()
-        for number, network in enumerate(given.get("trusted_proxies", ())):
+        networks = _child(node, "trusted_proxies")
+        for number, network in enumerate(networks.value if networks is not None else ()):
             try:
-                ipaddress.ip_network(network, strict=False)
+                ipaddress.ip_network(network.value, strict=False)
             except ValueError:
-                at = node.find(["trusted_proxies", number]) if node is not None else Node(None, "", 0, 0)
-                self.errors.append(
-                    at.error(
-                        "this is no network",
-                        path=f"server.trusted_proxies[{number}]",
-                        cure="write for example 10.0.0.0/8",
-                    )
-                )
+                path = f"server.trusted_proxies[{number}]"
+                self.errors.append(network.error("this is no network", path=path, cure="write for example 10.0.0.0/8"))
         return ServerConfig(
             listen=self._listen(node, "server", "listen", default.listen),
             workers=self._workers(node),
@@ -50,66 +49,74 @@ class SectionReader:
             trusted_proxies=tuple(given.get("trusted_proxies", ())),
         )
 
-    def _listen(self, section: Node | None, name: str, override: str, default: str) -> str:
-        """Return an address to listen at, from the override, the file or the default; `off` stays `off`."""
-        at = section.find(["listen"]) if section is not None else None
-        given = at if at is not None and at is not section else None
-        text = self.overrides.get(override) or (str(given.value) if given is not None else default)
-        try:
-            return text if name == "admin" and text == "off" else str(parse_listen(text))
-        except ValueError as error:
-            problem, _, cure = str(error).partition("; ")
-            if override in self.overrides or given is None:
-                self.errors.append(ConfigError(problem, path=f"{name}.listen", cure=cure))
-            else:
-                problem = problem.replace(f'"{text}"', "this value") if given.variables else problem
-                self.errors.append(given.error(problem, path=f"{name}.listen", cure=cure))
-            return default
-
-    def _workers(self, section: Node | None) -> int:
-        at = section.find(["workers"]) if section is not None else None
-        given = at if at is not None and at is not section else None
-        text = self.overrides.get("workers") or (str(int(given.value)) if given is not None else "1")
-        problem = "" if text == "1" else f"{text} workers need a shared state:, which this version does not have"
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
-            problem = f'"{text}" is not a number of workers'
-        if problem and ("workers" in self.overrides or given is None):
-            self.errors.append(ConfigError(problem, path="server.workers", cure="write 1"))
-        elif problem and given is not None:
-            self.errors.append(given.error(problem, path="server.workers", cure="write 1"))
-        return 1
-
-    def admin(self, node: Node | None) -> AdminConfig:
+    def admin(self, node: Node | None, server_listen: str) -> AdminConfig:
+        """Return the dashboard's listener, which must not be open to others without a token."""
         given: dict[str, Any] = node.plain() if node is not None else {}
-        listen = self._listen(node, "admin", "admin", AdminConfig().listen or "")
-        token = given.get("token") or None
-        if listen != "off" and not parse_listen(listen).is_loopback and token is None:
-            at = node.find(["listen"]) if node is not None else None
-            problem, cure = (
-                "the dashboard listens beyond this machine without a token",
-                "set admin.token, or listen on 127.0.0.1",
-            )
-            if at is None or at is node or "admin" in self.overrides:
-                self.errors.append(ConfigError(problem, path="admin.listen", cure=cure))
-            else:
-                self.errors.append(at.error(problem, path="admin.listen", cure=cure))
+        listen = self._listen(node, "admin", "admin", AdminConfig().listen or _OFF)
+        token = given.get("token")
+        at = None if "admin" in self.overrides else _child(node, "listen")
+        if listen != _OFF:
+            address = parse_listen(listen)
+            if not address.is_loopback and not token:
+                problem = "the dashboard listens beyond this machine without a token"
+                self._refuse(at, "admin.listen", problem, "set admin.token, or listen on 127.0.0.1")
+            elif listen == server_listen and (address.port or address.path):
+                problem = f"the dashboard and the data listener are both at {listen}"
+                self._refuse(at, "admin.listen", problem, "give one another port")
         return AdminConfig(
-            listen=None if listen == "off" else listen,
+            listen=None if listen == _OFF else listen,
             token=Secret(str(token)) if token else None,
             hosts=tuple(given.get("hosts", ())),
         )
 
     def state(self, node: Node | None) -> str:
+        """Return where state is kept."""
         if node is not None and node.value != "memory:":
             # SECURITY: a store's URL may hold a password, so it is not shown.
             self.errors.append(node.error("this version has no such state", path="state", cure='write "memory:"'))
         return "memory:"
 
     def ledger(self, node: Node | None) -> str:
+        """Return where the ledger is kept."""
         url = node.find(["url"]) if node is not None else None
         if url is not None and url.value != "none":
             self.errors.append(url.error("this version has no ledger", path="ledger", cure="write none"))
         return "none"
+
+    def _listen(self, section: Node | None, name: str, override: str, default: str) -> str:
+        """Return an address to listen at, from the override, the file or the default; `off` stays `off`."""
+        at = None if override in self.overrides else _child(section, "listen")
+        text = self.overrides.get(override) or (str(at.value) if at is not None else default)
+        if name == "admin" and text == _OFF:
+            return _OFF
+        try:
+            return str(parse_listen(text))
+        except ValueError as error:
+            problem, _, cure = str(error).partition("; ")
+            if at is not None and at.variables:
+                problem = problem.replace(f'"{text}"', shown(at, f"{name}.listen"))
+            self._refuse(at, f"{name}.listen", problem, cure)
+            return default
+
+    def _workers(self, section: Node | None) -> int:
+        at = None if "workers" in self.overrides else _child(section, "workers")
+        text = self.overrides.get("workers") or (str(int(at.value)) if at is not None else "1")
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            self._refuse(at, "server.workers", f'"{text}" is not a number of workers', "write 1")
+        elif text != "1":
+            said = text if at is None else shown(at, "server.workers")
+            problem = f"{said} workers need a shared state:, which this version does not have"
+            self._refuse(at, "server.workers", problem, "write 1")
+        return 1
+
+    def _refuse(self, at: Node | None, path: str, problem: str, cure: str) -> None:
+        """Tell an error at its place; what came from a flag or the environment has only a path."""
+        error = ConfigError(problem, path=path, cure=cure) if at is None else at.error(problem, path=path, cure=cure)
+        self.errors.append(error)
+
+
+def _child(section: Node | None, key: str) -> Node | None:
+    return section.value.get(key) if section is not None else None
 
 
 def _seconds(given: Mapping[str, Any], key: str, default: float) -> float:

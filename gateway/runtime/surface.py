@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.runtime.parts import Schema, flag, form, globs, listing, mapping, text
+from gateway.runtime.parts import Schema, form, globs, listing, mapping, text
 from gateway.runtime.quirks import QUIRKS
 
 _ADDRESS: Final = "host:port, [v6]:port or unix:/path; port 0 picks a free one"

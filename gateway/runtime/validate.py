@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from gateway.errors import ConfigError
 from gateway.runtime.document import Node, path_text
+from gateway.runtime.expand import holds_secret
 from gateway.runtime.subschemas import settle
 from gateway.runtime.text import FORMS
 
@@ -21,7 +22,6 @@ _TYPE_WORDS: Final = {
     "string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
     "array": "a list", "object": "a mapping", "null": "nothing",
 }  # fmt: skip
-_SECRET_NAME = re.compile(r"key|token|secret|passw|credential|hash|headers?\.|authorization", re.IGNORECASE)
 _BOUNDS: Final = {
     "minimum": ("{} or more", "raise it"), "maximum": ("{} or less", "lower it"),
     "exclusiveMinimum": ("more than {}", "raise it"), "exclusiveMaximum": ("less than {}", "lower it"),
@@ -75,7 +75,7 @@ def shown(node: Node, path: str) -> str:
         return f"the value of {', '.join('${' + name + '}' for name in node.variables)}"
     if node.value is None:
         return "nothing"
-    if _SECRET_NAME.search(path):
+    if holds_secret(path):
         return "this value"
     text = node.text if len(node.text) <= 60 else node.text[:57] + "…"
     return f'"{text}"' if isinstance(node.value, str) else text
@@ -146,7 +146,7 @@ def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigE
         yield _not_among(wanted if keyword == "enum" else [wanted], schema, at, where)
     elif keyword == "format":
         problem, _, cure = str(error.cause).partition("; ")
-        if at.variables or _SECRET_NAME.search(where):
+        if at.variables or holds_secret(where):
             problem = problem.replace(f'"{at.text}"', shown(at, where))
         yield at.error(problem, path=where, cure=cure)
     elif keyword == "uniqueItems":
