@@ -130,3 +130,11 @@ class Members:
 
 
 _NULL = Raw(b"null")
+
+
+def body_bytes(body: dict[str, Any]) -> bytes:
+    """Return a request body to send. Raises: BadRequest when it is nested more deeply than can be written."""
+    try:
+        return msgspec.json.encode(body)
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None

@@ -170,7 +170,7 @@ def test_error_event_is_the_streams_own_error() -> None:
         b'event: message_start\ndata: {"type":"message_start","message":"x"}\n\n',
         b'event: x\ndata: {"type":{"a":1}}\n\n',
         b'event: error\ndata: {"type":"error"}\n\n',
-        b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":"7","output_tokens":-1}}}\n\n',
+        b'event: x\ndata: {"type":"message_start","message":{"usage":{"input_tokens":"7","output_tokens":-1}}}\n\n',
         b"data: " + b"[" * 3000 + b"\n\n",
         b"data: \xff\xfe\n\n",
     ],
@@ -185,7 +185,7 @@ def test_count_tokens_answer_has_no_usage() -> None:
 
 
 def test_plain_usage_counts_the_cache_as_prompt() -> None:
-    body = b'{"type":"message","content":[{"type":"text","text":"x"}],"usage":{"input_tokens":2,"cache_read_input_tokens":3,"output_tokens":1}}'
+    body = b'{"type":"message","content":[],"usage":{"input_tokens":2,"cache_read_input_tokens":3,"output_tokens":1}}'
     seen = DIALECT.usage(body)
     assert seen is not None and (seen.prompt_tokens, seen.cached_tokens, seen.completion_tokens) == (5, 3, 1)
 

@@ -13,7 +13,8 @@ from gateway.dialects.anthropic_messages.history import HistoryWriter
 from gateway.dialects.anthropic_messages.render_blocks import Block
 from gateway.dialects.anthropic_messages.traits import Traits, traits_of
 from gateway.dialects.freeform import as_function
-from gateway.dialects.json import decode_event, encode, raw
+from gateway.dialects.json import decode_event, raw
+from gateway.dialects.members import body_bytes
 from gateway.dialects.names import wire_name
 from gateway.dialects.notice import Dropped
 from gateway.dialects.protocol import Rendered, Target
@@ -54,7 +55,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     if chat.output is not None:
         _write_output(body, chat.output, traits, own)
     _write_rest(body, chat, own, dropped)
-    return Rendered(body=encode(body), headers={"anthropic-version": traits.version}, dropped=dropped.names)
+    return Rendered(body=body_bytes(body), headers={"anthropic-version": traits.version}, dropped=dropped.names)
 
 
 def _write_tools(body: dict[str, Any], chat: ChatRequest, own: bool, dropped: Dropped) -> None:

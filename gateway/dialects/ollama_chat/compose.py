@@ -27,7 +27,8 @@ from gateway.chat import (
 )
 from gateway.dialects.arguments import object_of
 from gateway.dialects.freeform import as_function
-from gateway.dialects.json import encode, raw
+from gateway.dialects.json import raw
+from gateway.dialects.members import body_bytes
 from gateway.dialects.notice import Dropped
 from gateway.dialects.ollama_chat.images import data_of
 from gateway.dialects.ollama_chat.options import OWN, write_options
@@ -51,7 +52,7 @@ def render_chat(chat: ChatRequest, target: Target) -> Rendered:
     if tools:
         body["tools"] = tools
     _write_rest(body, chat, target, own, dropped)
-    return Rendered(body=encode(body), dropped=dropped.names)
+    return Rendered(body=body_bytes(body), dropped=dropped.names)
 
 
 def render_generate(chat: ChatRequest, target: Target) -> Rendered:
@@ -68,7 +69,7 @@ def render_generate(chat: ChatRequest, target: Target) -> Rendered:
     if chat.tools:
         dropped.add("tools")
     _write_rest(body, chat, target, own, dropped)
-    return Rendered(body=encode(body), dropped=dropped.names)
+    return Rendered(body=body_bytes(body), dropped=dropped.names)
 
 
 class _History:
