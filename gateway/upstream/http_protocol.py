@@ -17,6 +17,7 @@ class StrictHandler(ResponseHandler):
 
     Any number of interim answers; two lengths, or a transfer coding other than chunked; bytes on an idle connection,
     which it would take for the next request's answer; a reset in a body without a length, which it takes for its end.
+    And after bad chunk framing it would leave the reader of the body waiting for ever.
     """
 
     _awaited = False
@@ -57,6 +58,8 @@ class StrictHandler(ResponseHandler):
         if exc is not None and body is not None and not body.is_eof():
             body.set_exception(aiohttp.ClientPayloadError("reset before the body's end"))
         super().connection_lost(exc)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError("the connection is gone"))
 
     def _refuse(self, problem: str) -> None:
         self.set_exception(HttpProcessingError(message=problem))
