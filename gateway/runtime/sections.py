@@ -104,8 +104,7 @@ class SectionReader:
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             self._refuse(at, "server.workers", f'"{text}" is not a number of workers', "write 1")
         elif text != "1":
-            said = text if at is None else shown(at, "server.workers")
-            problem = f"{said} workers need a shared state:, which this version does not have"
+            problem = "more than one worker needs a shared state:, which this version does not have"
             self._refuse(at, "server.workers", problem, "write 1")
         return 1
 

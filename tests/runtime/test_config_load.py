@@ -74,7 +74,7 @@ def test_an_override_that_is_no_address_is_refused(tmp_path: Path) -> None:
     assert errors(tmp_path, "version: 1", overrides={"listen": "nowhere", "workers": "2"}) == [
         'server.listen: "nowhere" is not an address; write host:port, [v6]:port or unix:/path, '
         'such as "127.0.0.1:8080"',
-        "server.workers: 2 workers need a shared state:, which this version does not have; write 1",
+        "server.workers: more than one worker needs a shared state:, which this version does not have; write 1",
     ]
 
 
@@ -122,8 +122,27 @@ def test_the_digest_changes_with_any_file_read(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_in_the_repr_of_a_configuration(tmp_path: Path) -> None:
-    config = load(tmp_path, 'version: 1\nadmin: {token: "${SECRET}"}\nproviders: {openai: {api_keys: ["${SECRET}"]}}')
-    assert ENVIRON["SECRET"] not in repr(config)
+    text = """
+    version: 1
+    admin: {token: "${SECRET}"}
+    plugins: [{limits: {limits: [], secret: "${SECRET}-and-then-thirty-two-more"}}]
+    providers:
+      openai: {api_keys: ["${SECRET}"], headers: {x-key: "${SECRET}"}, proxy: "http://u:${SECRET}@127.0.0.1:1"}
+    """
+    assert ENVIRON["SECRET"] not in repr(load(tmp_path, text))
+
+
+def test_the_redactor_gets_every_credential(tmp_path: Path) -> None:
+    text = """
+    version: 1
+    server: {max_in_flight: "${NUMBER}"}
+    admin: {token: in-the-file}
+    plugins: [{limits: {limits: [], secret: "${SECRET}-and-then-thirty-two-more"}}]
+    providers: {openai: {api_key: "${EMPTY}", headers: {x-team: "Bearer ${WORD}"}}, anthropic: {api_key: k}}
+    """
+    assert {secret.reveal() for secret in load(tmp_path, text).secrets} == {
+        "in-the-file", f"{ENVIRON['SECRET']}-and-then-thirty-two-more", "Bearer canary", "k",
+    }  # fmt: skip
 
 
 def test_includes_are_appended_in_order(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.errors import ConfigError, ConfigErrors
+from gateway.runtime.load import load_config
 from gateway.runtime.options import lay_over
 from gateway.runtime.text import MoneyRate, Rate
-from tests.runtime.configuration import errors, load
+from tests.runtime.configuration import FixedCatalog, errors, load, write
 
 
 def test_a_route_has_every_condition_and_target_of_the_file(tmp_path: Path) -> None:
@@ -162,3 +166,19 @@ def test_a_route_may_name_a_plugin_that_use_brought_in(tmp_path: Path) -> None:
     """
     plugin = load(tmp_path, text).routes[0].plugins[0]
     assert (plugin.use, plugin.options) == ("mine.py:Mine", {"colour": "red"})
+
+
+class BrokenFile(FixedCatalog):
+    """A catalog whose `cors` is a file with a mistake in it."""
+
+    def options_schema(self, name: str, use: str | None) -> Mapping[str, Any]:
+        if name == "cors":
+            raise ConfigError("invalid syntax", file="plugins/cors.py", line=3, column=7)
+        return super().options_schema(name, use)
+
+
+def test_a_plugin_file_that_is_wrong_is_told_once_and_there(tmp_path: Path) -> None:
+    text = "version: 1\nplugins: [cors]\nroutes: [{name: a, targets: [echo/echo], plugins: [{cors: {origins: []}}]}]"
+    with pytest.raises(ConfigErrors) as caught:
+        load_config(write(tmp_path, text), {}, BrokenFile())
+    assert str(caught.value) == "plugins/cors.py:3:7: invalid syntax"

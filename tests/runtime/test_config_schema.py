@@ -22,15 +22,16 @@ PUBLISHED = json.loads((ROOT / "config/schema.json").read_text())
 LOADER_ALONE = {
     "admin_open_without_token", "alias_inside_itself", "api_key_twice", "api_key_with_newline", "backoff_backwards",
     "bad_glob", "bad_listen", "base_url_no_host", "base_url_password", "base_url_query", "base_url_scheme",
-    "check_down_unknown", "complex_key", "duplicate_key", "duplicate_route", "echo_option_elsewhere",
-    "fail_over_hundred", "header_hop_by_hop", "header_name_with_space", "header_with_newline", "include_nothing",
-    "ledger_of_a_later_version", "listen_port_too_large", "path_without_slash", "plugin_twice",
-    "provider_name_with_slash", "provider_not_declared", "provider_unknown", "provider_without_base_url",
+    "both_listeners_at_one_address", "check_down_unknown", "complex_key", "duplicate_key", "duplicate_route",
+    "echo_option_elsewhere", "fail_over_hundred", "header_hop_by_hop", "header_name_with_space", "header_twice",
+    "header_with_newline", "include_nothing", "keep_alive_elsewhere", "ledger_of_a_later_version",
+    "listen_port_too_large", "path_without_slash", "plugin_twice", "provider_name_with_slash",
+    "provider_not_declared", "provider_unknown", "provider_without_base_url", "proxy_over_the_direct_transport",
     "route_plugin_twice", "state_of_a_later_version", "tab", "tag", "target_model_glob", "target_override_infinite",
     "target_without_slash", "tls_ca_missing", "too_deep", "trusted_proxies", "two_documents", "unclosed_list",
     "unknown_alias", "unknown_provider_in_fallback", "unknown_provider_in_target", "variable_bad_name",
-    "variable_file_missing", "variable_in_duration", "variable_in_enum", "variable_in_number", "variable_in_target",
-    "variable_unclosed", "variable_unset", "workers",
+    "variable_file_missing", "variable_in_duration", "variable_in_enum", "variable_in_listen", "variable_in_number",
+    "variable_in_target", "variable_in_workers", "variable_unclosed", "variable_unset", "workers",
 }  # fmt: skip
 MARKED = [path for path in sorted((Path(__file__).parent / "broken").glob("*.yaml")) if path.stem not in LOADER_ALONE]
 
