@@ -35,17 +35,15 @@ from gateway.dialects.sse import Piece, SseFramer, event_fields
 class _Item:
     """What was passed on of one output item so far."""
 
-    __slots__ = ("arguments", "block", "call", "custom", "id", "kind", "name", "notes", "source", "text")
+    __slots__ = ("arguments", "block", "call", "custom", "id", "source", "text")
 
     def __init__(self) -> None:
-        self.kind = ""
-        self.id = self.name = self.source = ""
+        self.id = self.source = ""
         self.call: int | None = None
         self.block: int | None = None
         self.custom = False
         self.arguments = ""
         self.text = False
-        self.notes = 0
 
 
 class ResponsesStreamParser:
@@ -102,18 +100,18 @@ class ResponsesStreamParser:
             case "response.failed" | "response.cancelled" | "error":
                 self._fail(failure_of(event_error(value)), out)
             case "response.output_text.delta" | "response.refusal.delta":
-                self._say(self._item(value, "message"), text, kind == "response.refusal.delta", out)
+                self._say(self._item(value), text, kind == "response.refusal.delta", out)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                self._think(self._item(value, "reasoning"), text, kind, out)
+                self._think(self._item(value), text, kind, out)
             case "response.reasoning_summary_part.added":
-                item = self._item(value, "reasoning")
+                item = self._item(value)
                 if item.text and value.get("summary_index"):
                     self._think(item, "\n\n", "response.reasoning_summary_text.delta", out)
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
-                item = self._item(value, "function_call" if "function" in kind else "custom_tool_call")
+                item = self._item(value)
                 self._argue(item, text, out)
             case "response.function_call_arguments.done" | "response.custom_tool_call_input.done":
-                item = self._item(value, "function_call" if "function" in kind else "custom_tool_call")
+                item = self._item(value)
                 whole = value.get("arguments" if "function" in kind else "input")
                 if item.call is not None and isinstance(whole, str):
                     self._complete(item, whole, out)
@@ -141,14 +139,13 @@ class ResponsesStreamParser:
             )
         )
 
-    def _item(self, value: dict[str, Any], kind: str) -> _Item:
+    def _item(self, value: dict[str, Any]) -> _Item:
         index = value.get("output_index")
         if not isinstance(index, int):
             index = max(self._items, default=0)
         item = self._items.get(index)
         if item is None:
             item = self._items[index] = _Item()
-        item.kind = item.kind or kind
         return item
 
     def _say(self, item: _Item, text: str, refusal: bool, out: list[Event]) -> None:
@@ -164,8 +161,9 @@ class ResponsesStreamParser:
             return
         self._start(None, out)
         item.source = source
+        first = item.block is None
         item.text = True
-        out.append(ReasoningDelta(text, self._block(item)))
+        out.append(ReasoningDelta(text, self._block(item), id=item.id or None if first else None))
 
     def _block(self, item: _Item) -> int:
         if item.block is None:
@@ -200,13 +198,15 @@ class ResponsesStreamParser:
             return
         kind = wire.get("type")
         if kind not in ("message", "reasoning", "function_call", "custom_tool_call"):
-            self._item(value, str(kind))
+            self._item(value)
             self._start(None, out)
             out.append(Raw(NAME, event))
             return
-        item = self._item(value, kind)
+        item = self._item(value)
         if kind in ("function_call", "custom_tool_call"):
             self._announce(item, wire, out)
+        elif kind == "reasoning" and isinstance(wire.get("id"), str):
+            item.id = item.id or wire["id"]
         if done:
             self._take_rest(item, wire, out)
 
@@ -245,7 +245,7 @@ class ResponsesStreamParser:
                     signature=part.signature,
                     encrypted=part.encrypted,
                     redacted=part.redacted,
-                    id=part.id,
+                    id=item.id or part.id,
                     origin=part.origin,
                 )
             )
@@ -260,7 +260,7 @@ class ResponsesStreamParser:
         if not self._items and isinstance(output, list):
             for index, wire in enumerate(output):
                 if isinstance(wire, dict) and not isinstance(next(iter(parts_of(wire)), None), Opaque):
-                    item = self._item({"output_index": index}, str(wire.get("type")))
+                    item = self._item({"output_index": index})
                     self._take_rest(item, wire, out)
         for item in self._items.values():
             if item.call is not None and not item.arguments and not item.custom:
