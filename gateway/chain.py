@@ -13,7 +13,7 @@ from typing import Any
 from gateway.chat import Event
 from gateway.errors import GatewayError, InternalError
 from gateway.exchange import Attempt, ClientRequest, Exchange, Principal, Reply
-from gateway.plugin import Plugin
+from gateway.plugin import Log, Plugin
 
 Handle = Callable[[Exchange], Awaitable[Reply]]
 Try = Callable[[Attempt], Awaitable[Reply]]
@@ -28,13 +28,14 @@ def overrides(plugin: Plugin, hook: str) -> bool:
 class Chain:
     """The plugins of one route (or of the global chain), hooks already picked out."""
 
-    def __init__(self, plugins: Sequence[Plugin]) -> None:
+    def __init__(self, plugins: Sequence[Plugin], log: Log) -> None:
         self.plugins = tuple(plugins)
+        self._log = log
         having = {hook: [plugin for plugin in plugins if overrides(plugin, hook)] for hook in HOOKS}
         self._handle = [plugin.handle for plugin in reversed(having["handle"])]
         self._attempt = [plugin.attempt for plugin in reversed(having["attempt"])]
         self.identifiers = [plugin.identify for plugin in having["identify"]]
-        self.observers = [plugin.observe for plugin in having["observe"]]
+        self.observers = [(plugin.name, plugin.observe) for plugin in having["observe"]]
         self.transformers = [plugin.transform for plugin in reversed(having["transform"])]
         self.completers = [plugin.complete for plugin in having["complete"]]
         self.finishers = [(plugin.name, plugin.finish) for plugin in having["finish"]]
@@ -72,6 +73,29 @@ class Chain:
         for transform in self.transformers:
             events = transform(exchange, events)
         return events
+
+    def watcher(self, exchange: Exchange) -> Callable[[Event], None] | None:
+        """Return one function that shows an event to every observer, None when there is none.
+
+        What an observer raises is logged and passed over: who only watches may not break an answer.
+        """
+        watchers = [*((None, own) for own in exchange.observers), *self.observers]
+        if not watchers:
+            return None
+
+        def show(event: Event) -> None:
+            for name, watch in watchers:
+                try:
+                    watch(exchange, event)
+                except Exception as error:  # a plugin's; see above
+                    self._log.error(
+                        "plugin_observe_failed",
+                        request_id=exchange.id,
+                        plugin=name or self.blame(error),
+                        error=f"{type(error).__name__}: {error}",
+                    )
+
+        return show
 
     async def complete(self, exchange: Exchange) -> None:
         """Run every `complete`, innermost first."""

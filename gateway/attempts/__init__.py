@@ -46,9 +46,13 @@ class Attempts:
                 code="provider_disabled",
             )
         exchange.headers["x-gateway-route"] = self._route.name
-        if not exchange.request.stream:
-            return await self._go(exchange, plan)
-        return await self._go_with_keep_alive(exchange, plan)
+        if exchange.request.stream:
+            reply = await self._go_with_keep_alive(exchange, plan)
+        else:
+            reply = await self._go(exchange, plan)
+        if not isinstance(reply.body, bytes):
+            exchange.sources.append(reply.body)
+        return reply
 
     async def _go(self, exchange: Exchange, plan: Plan) -> Reply:
         target = plan.first()

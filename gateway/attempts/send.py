@@ -250,6 +250,8 @@ class Sender:
             headers[hdrs.CONTENT_TYPE] = "application/json"
         elif chat_like and (exchange.observers or self._chain.observers):
             watch(self._chain, attempt, dialect.parse_reply(body))
+        if exchange.error is not None:  # an observer or a transform ended it
+            raise exchange.error
         headers.popall(hdrs.CONTENT_LENGTH, None)
         exchange.first_token_at_s = exchange.deadline.now()
         reply = Reply(status, None, body)

@@ -21,7 +21,6 @@ from gateway.chat import (
     Usage,
 )  # fmt: skip
 from gateway.exchange import Attempt
-from gateway.relay.stream import observe_with
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
@@ -82,7 +81,7 @@ def fold(reply: ChatReply, events: Iterable[Event]) -> ChatReply:
 async def rewrite(chain: Chain, attempt: Attempt, reply: ChatReply) -> ChatReply:
     """Return `reply` passed through every transform, shown to every observer. Raises: what a transform raises."""
     exchange = attempt.exchange
-    show = observe_with(chain, attempt)
+    show = chain.watcher(exchange)
     out: list[Event] = []
     async for event in chain.transformed(exchange, _aiter(events_of(reply))):
         if show is not None:
@@ -93,7 +92,7 @@ async def rewrite(chain: Chain, attempt: Attempt, reply: ChatReply) -> ChatReply
 
 def watch(chain: Chain, attempt: Attempt, reply: ChatReply) -> None:
     """Show `reply` to every observer."""
-    show = observe_with(chain, attempt)
+    show = chain.watcher(attempt.exchange)
     if show is not None:
         for event in events_of(reply):
             show(event)

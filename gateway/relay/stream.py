@@ -9,9 +9,7 @@ and no terminator, or given up because the client left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -71,6 +69,7 @@ class LiveStream:
 
     def start(self) -> None:
         """Begin taking from upstream."""
+        self.exchange.on_abort(self.fail)
         self._watch()
         self._response.start(self)
 
@@ -85,7 +84,7 @@ class LiveStream:
         except Exception as error:  # a plugin's observer or a dialect's bug must end this stream only
             self.crash(error)
             return
-        if out:
+        if out and not self._over:
             self.put(out)
         if self.content and not self.ready.done():
             self.ready.set_result(None)
@@ -131,10 +130,13 @@ class LiveStream:
 
     def finish(self, tail: bytes) -> None:
         """The answer is whole; `tail` is let go once every `complete` hook has run."""
-        self._settle(tail)
+        if not self._over:
+            self._settle(tail)
 
     def fail(self, error: GatewayError, tail: bytes = b"") -> None:
         """The answer cannot be whole. `tail` is the upstream's own error event when it sent one."""
+        if self._over:
+            return
         self.error = error
         if not self.ready.done():
             self.ready.set_exception(error)
@@ -172,7 +174,6 @@ class LiveStream:
         else:
             await client.open(status, headers, first)
         self.exchange.committed = True
-        self.exchange.on_abort(self.fail)
         client.stop, client.resume = self._response.pause, self._resume
         self._client = client
         if self._held:  # came while the head was being written
@@ -264,16 +265,3 @@ class LiveStream:
             self._timer.cancel()
             self._timer = None
 
-
-def observe_with(chain: Chain, attempt: Attempt) -> Callable[[Any], None] | None:
-    """Return one function that shows an event to every observer, None when there is none."""
-    exchange = attempt.exchange
-    watchers = [*exchange.observers, *chain.observers]
-    if not watchers:
-        return None
-
-    def show(event: Any) -> None:
-        for watch in watchers:
-            watch(exchange, event)
-
-    return show

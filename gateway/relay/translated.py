@@ -9,7 +9,7 @@ from typing import Any
 from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
 from gateway.dialects.protocol import AnswerContext, Dialect
 from gateway.errors import GatewayError, UpstreamError
-from gateway.relay.stream import LiveStream, observe_with
+from gateway.relay.stream import LiveStream
 from gateway.relay.verbatim import cut_short
 
 
@@ -20,7 +20,7 @@ class TranslatedStream(LiveStream):
         super().__init__(*args)
         self._parser = upstream_dialect.stream_parser()
         self._renderer = self.dialect.stream_renderer(context)
-        self._show = observe_with(self.chain, self.attempt)
+        self._show = self.chain.watcher(self.exchange)
         self._queue: asyncio.Queue[Event | None] | None = None
         self._rewriter: asyncio.Task[None] | None = None
         if self.exchange.transforms or self.chain.transformers:

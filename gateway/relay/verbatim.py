@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.dialects.sse import Piece
 from gateway.errors import GatewayError, UpstreamError
-from gateway.relay.stream import LiveStream, observe_with
+from gateway.relay.stream import LiveStream
 
 
 class VerbatimStream(LiveStream):
@@ -20,7 +20,7 @@ class VerbatimStream(LiveStream):
         super().__init__(*args)
         self._framer = self.dialect.framer()
         self._scanner = self.dialect.scanner()
-        self._show = observe_with(self.chain, self.attempt)
+        self._show = self.chain.watcher(self.exchange)
         self._parser = self.dialect.stream_parser() if self._show else None
 
     def digest(self, chunk: bytes) -> bytes:
@@ -64,6 +64,8 @@ class VerbatimStream(LiveStream):
         self.exchange.usage = scanner.usage or self.exchange.usage
         if self._parser is not None:
             self._observe(out + last)
+            if self._over:  # an observer ended it
+                return b""
         if scanner.error is not None:
             if out:
                 self.put(out)

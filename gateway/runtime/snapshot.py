@@ -102,18 +102,18 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     keys: dict[str, Keys] = {each.name: _keys(each, lasting, clock) for each in config.providers if each.credentials}
     maker = _PluginMaker(config, catalog, lasting, log, clock)
     global_plugins = [made for entry in config.plugins if (made := maker.make(entry, entry.options)) is not None]
-    chain = Chain(global_plugins)
+    chain = Chain(global_plugins, log)
     budget: RepeatBudget = lasting.get("repeats", RepeatBudget)
     running: list[Running] = []
     for entry in config.routes:
-        own = Chain(maker.of_route(entry, global_plugins)) if entry.plugins else chain
+        own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
         attempts = Attempts(route, own, Sender(own, keys, clock, log), budget, log)
         running.append(Running(route, own.around(attempts.run)))
     if maker.errors:
         raise ConfigErrors(maker.errors)
     owned = tuple(
-        Owned(before := Chain(global_plugins[:at]), _app(plugin), before.around(_inner))
+        Owned(before := Chain(global_plugins[:at], log), _app(plugin), before.around(_inner))
         for at, plugin in enumerate(global_plugins)
         if overrides(plugin, "http_routes")
     )
