@@ -13,6 +13,7 @@ _OWNERS = {
     "openai_responses": "OpenAI Responses",
     "anthropic": "Anthropic",
     "ollama": "Ollama",
+    "ollama_generate": "Ollama",
 }
 _PAGES = {
     "/health": "Alive: status and version",

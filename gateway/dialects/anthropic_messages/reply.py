@@ -130,7 +130,7 @@ def head(context: AnswerContext) -> dict[str, Any]:
 
 def call_id(given: str, context: AnswerContext, index: int) -> str:
     """Return a call's id in plain characters, so that a later turn may go to Anthropic; made up when absent."""
-    return wire_id(given) if given else f"toolu_{context.id}_{index}"
+    return wire_id(given or f"toolu_{context.id}_{index}")
 
 
 def answer_block(part: Part, names: dict[str, str]) -> Block | None:
