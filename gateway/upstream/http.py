@@ -261,7 +261,7 @@ def _as_upstream_error(error: BaseException) -> UpstreamError:
         return UpstreamError("timeout", "the upstream could not be reached in time")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return UpstreamError("connect", words_for(error.certificate_error))
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, aiohttp.ClientConnectorDNSError | aiohttp.InvalidURL | UnicodeError):
         return UpstreamError("connect", "the upstream's name could not be resolved")
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamError("connect", words_for(error.os_error))
