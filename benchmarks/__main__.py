@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import hotspots
 from benchmarks.clocks import machine, split_cpus
-from benchmarks.report import Footprint, Sample, disturbance, table, verdicts
+from benchmarks.report import Footprint, Sample, disturbance, published, table, verdicts
 from benchmarks.scenarios import Scenario, suite
 from benchmarks.systems import HERE, BenchError, Mock, System, drive, gateway, mock, nginx, nginx_program
 
@@ -47,6 +47,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--system", action="append", choices=SYSTEMS, metavar="NAME", help="%(choices)s; may be repeated"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="raw figures (default: benchmarks/results/TIME.json)")
+    parser.add_argument("--publish", action="store_true", help="put the table into benchmarks/README.md")
     parser.add_argument("--profile", action="store_true", help="no table: sample the gateway under load with py-spy")
     parser.add_argument("--native", action="store_true", help="with --profile: C functions too (slower sampling)")
     parser.add_argument("--seconds", type=int, default=10, help="with --profile: how long to sample each scenario")
@@ -130,9 +131,14 @@ def compare(
         "samples": [asdict(sample) for sample in samples],
     }
     raw.write_text(json.dumps(kept, indent=1))
-    print(table(samples, scenarios, footprints))
-    print("", *verdicts(samples, scenarios), "", disturbance(samples), sep="\n")
-    print(" · ".join(f"{key} {value}" for key, value in about.items()) + f"\nraw figures: {raw}")
+    shown = table(samples, scenarios, footprints)
+    lines = verdicts(samples, scenarios)
+    facts = [disturbance(samples), " · ".join(f"{key} {value}" for key, value in about.items())]
+    print(shown, "", *lines, "", *facts, f"raw figures: {raw}", sep="\n")
+    if options.publish:
+        readme = HERE / "README.md"
+        text = "\n".join([shown, "", *(f"- {line}" for line in lines), "", *(f"{fact}  " for fact in facts)])
+        readme.write_text(published(readme.read_text(), text.rstrip()))
 
 
 def show_profile(

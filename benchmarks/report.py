@@ -12,6 +12,7 @@ from benchmarks.scenarios import Scenario
 FLOOR = "nginx"
 BARS = {"plain": 5.0, "stream": 3.0}  # at most so many times nginx's CPU, with the five plugins
 BARRED = "gateway"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,15 @@ def disturbance(samples: Sequence[Sample]) -> str:
     return f"other work on the machine, of one core: median {middle:.0%}, worst round {worst:.0%}{warning}"
 
 
+def published(readme: str, text: str) -> str:
+    """Return `readme` with what stands between its two markers replaced. Raises: ValueError without them."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md: no place for the table; put {BEGIN} and {END} where it goes")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
 def _cpu_cell(medians: Medians, system: str, scenario: Scenario) -> str:
     cpu_us = medians.cpu_us(system, scenario.name)
     if not cpu_us:
@@ -132,6 +142,6 @@ def _latency_row(medians: Medians, scenario: Scenario, share: str) -> list[str]:
         own = medians.of(system, scenario.name, figure)
         text = "" if own is None else f"{own / 1000:.2f}"
         cells.append(
-            text if own is None or direct is None or system == "direct" else f"{text} (+{(own - direct) / 1000:.2f})"
+            text if own is None or direct is None or system == "direct" else f"{text} ({(own - direct) / 1000:+.2f})"
         )
     return [f"{share} ms, {scenario.title} (added over direct)", *cells]

@@ -116,6 +116,13 @@ def test_ratio_is_of_medians_and_a_missed_bar_is_named() -> None:
     assert "median 20%, worst round 20% (the machine was not quiet" in report.disturbance(samples)
 
 
+def test_publishing_replaces_the_old_table_and_nothing_else() -> None:
+    readme = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    assert report.published(readme, "new") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    with pytest.raises(ValueError, match="no place for the table"):
+        report.published("nothing marked", "new")
+
+
 def test_profile_shares_the_microseconds_among_functions_by_samples() -> None:
     spots = hotspots.hotspots("main (a.py:1);work (gateway/b.py:2) 30\nmain (a.py:1) 10\n", 80.0)
     assert [(s.function, s.self_us, s.total_us) for s in spots] == [
