@@ -23,7 +23,7 @@ SECRET_SHAPES = (
 )
 """What credentials look like: vendor key prefixes (OpenAI, Anthropic, Groq, xAI, Google), JWTs, authorization
 values."""
-SIGNS = ("k-", "xai-", "sess-", "key-", "AIza", "eyJ", "earer", "EARER", "asic ", "ASIC ")
+SIGNS = ("sk-", "rk-", "pk-", "xai-", "sess-", "key-", "AIza", "eyJ", "earer", "EARER", "asic ", "ASIC ")
 """What no text with such a credential is without."""
 VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _bits = Random(os.urandom(32)).getrandbits
