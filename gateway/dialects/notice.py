@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+_IN_DIALECT = {
+    "thinking": {"openai_chat": "reasoning_content", "openai_responses": "reasoning"},
+    "effort": {"anthropic": "thinking", "ollama": "think", "ollama_generate": "think"},
+    "user": {"anthropic": "user_id"},
+    "stop": {"anthropic": "stop_sequences"},
+}
+_NAMES = {"effort": "reasoning_effort"}
+
+
+def field_name(what: str, dialect: str) -> str:
+    """Return what a request of `dialect` calls a thing that every dialect has under a name of its own."""
+    return _IN_DIALECT.get(what, {}).get(dialect) or _NAMES.get(what, what)
+
 
 class Dropped:
     """Names of fields that could not be carried, each once, in order. Nested fields give their leaf name."""

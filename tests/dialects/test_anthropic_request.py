@@ -592,7 +592,7 @@ def test_signed_thinking_goes_first_byte_for_byte_and_foreign_thinking_stays_out
         {"type": "thinking", "thinking": " hm\n", "signature": "EqQ+/=="},
         {"type": "redacted_thinking", "data": "b64+/=="},
     ]
-    assert [part["type"] for part in content[2:]] == ["text", "tool_use"] and rendered.dropped == ("reasoning",)
+    assert [part["type"] for part in content[2:]] == ["text", "tool_use"] and rendered.dropped == ("reasoning_content",)
 
 
 def test_unsigned_blocks_of_a_messages_client_are_not_sent_to_anthropic() -> None:

@@ -16,7 +16,7 @@ from gateway.dialects.freeform import as_function
 from gateway.dialects.json import decode_event, raw
 from gateway.dialects.members import body_bytes
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import Dropped
+from gateway.dialects.notice import Dropped, field_name
 from gateway.dialects.protocol import Rendered, Target
 from gateway.errors import BadRequest
 
@@ -37,7 +37,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     traits = traits_of(target.model, target.quirks)
     if chat.n is not None and chat.n > 1:
         raise BadRequest("n: this target gives one answer a request; send n requests instead", param="n")
-    system, messages = HistoryWriter(traits, dropped, own).write(chat.messages)
+    system, messages = HistoryWriter(traits, dropped, chat.dialect).write(chat.messages)
     body: dict[str, Any] = {"model": target.model, "max_tokens": chat.max_tokens or traits.max_output_tokens}
     if own and chat.max_tokens == 0:
         body["max_tokens"] = 0
@@ -137,7 +137,7 @@ def _write_sampling(body: dict[str, Any], chat: ChatRequest, traits: Traits, own
     body |= wanted
     stop = [text for text in chat.stop if own or text.strip()]
     if len(stop) < len(chat.stop):
-        dropped.add("stop")
+        dropped.add(field_name("stop", chat.dialect))
     if stop:
         body["stop_sequences"] = stop
 

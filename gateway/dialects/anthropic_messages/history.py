@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from gateway.chat import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from gateway.dialects.anthropic_messages.blocks import DIALECT
 from gateway.dialects.anthropic_messages.render_blocks import Block, BlockWriter
 from gateway.dialects.anthropic_messages.traits import Traits
 from gateway.dialects.names import wire_id
@@ -35,9 +36,9 @@ class HistoryWriter:
 
     __slots__ = ("_dropped", "_own", "_traits", "_writer")
 
-    def __init__(self, traits: Traits, dropped: Dropped, own: bool) -> None:
-        self._traits, self._dropped, self._own = traits, dropped, own
-        self._writer = BlockWriter(dropped, own)
+    def __init__(self, traits: Traits, dropped: Dropped, dialect: str) -> None:
+        self._traits, self._dropped, self._own = traits, dropped, dialect == DIALECT
+        self._writer = BlockWriter(dropped, dialect)
 
     def write(self, messages: tuple[Message, ...]) -> tuple[list[Block], list[Block]]:
         """Return the system blocks and the messages. Raises: BadRequest."""

@@ -14,7 +14,7 @@ from gateway.dialects.anthropic_messages.blocks import DIALECT, SEARCH_RESULT
 from gateway.dialects.anthropic_messages.carrier import ORIGIN
 from gateway.dialects.arguments import object_of
 from gateway.dialects.names import wire_id, wire_name
-from gateway.dialects.notice import Dropped
+from gateway.dialects.notice import Dropped, field_name
 from gateway.errors import BadRequest
 
 IMAGE_TYPES = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
@@ -22,12 +22,12 @@ Block = dict[str, Any]
 
 
 class BlockWriter:
-    """Writes the blocks of one request. `own` says that the request was written for Anthropic."""
+    """Writes the blocks of one request, which was written for `dialect`."""
 
-    __slots__ = ("_dropped", "_own")
+    __slots__ = ("_dialect", "_dropped", "_own")
 
-    def __init__(self, dropped: Dropped, own: bool) -> None:
-        self._dropped, self._own = dropped, own
+    def __init__(self, dropped: Dropped, dialect: str) -> None:
+        self._dropped, self._dialect, self._own = dropped, dialect, dialect == DIALECT
 
     def blocks(self, parts: tuple[Part, ...]) -> list[Block]:
         """Return the blocks of a message or a tool result. Raises: BadRequest for an image type nobody takes."""
@@ -144,7 +144,7 @@ class BlockWriter:
             return [{"type": "redacted_thinking", "data": part.encrypted}]
         if part.origin == ORIGIN and part.signature:
             return [{"type": "thinking", "thinking": part.text, "signature": part.signature}]
-        self._dropped.add("reasoning")
+        self._dropped.add(field_name("thinking", self._dialect))
         return []
 
     def _tool_use(self, part: ToolCall) -> Block:

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.chat import ChatRequest, Thinking
 from gateway.dialects.anthropic_messages.render_blocks import Block
 from gateway.dialects.anthropic_messages.traits import Traits
-from gateway.dialects.notice import Dropped
+from gateway.dialects.notice import Dropped, field_name
 
 LEAST_BUDGET = 1024
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24_576, "xhigh": 32_768, "max": 49_152}
@@ -36,7 +36,7 @@ def write_thinking(body: dict[str, Any], chat: ChatRequest, traits: Traits, own:
             body["thinking"] = {"type": "disabled"}
         return
     if traits.thinking == "none":
-        dropped.add("reasoning_effort")
+        dropped.add(field_name("effort", chat.dialect))
     elif traits.thinking == "adaptive":
         body["thinking"] = {"type": "adaptive", "display": wanted.display or "summarized"}
         effort = _EFFORTS.get(wanted.effort or "") or _effort_of(wanted.budget_tokens)
@@ -44,7 +44,7 @@ def write_thinking(body: dict[str, Any], chat: ChatRequest, traits: Traits, own:
             body.setdefault("output_config", {})["effort"] = effort
     elif _loop_without_thinking(body["messages"]):
         # Most clients hand back the calls but not the thinking before them; Anthropic refuses such a turn.
-        dropped.add("reasoning_effort")
+        dropped.add(field_name("effort", chat.dialect))
     else:
         _write_budget(body, chat, wanted)
 

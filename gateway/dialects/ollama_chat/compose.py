@@ -29,7 +29,7 @@ from gateway.dialects.arguments import object_of
 from gateway.dialects.freeform import as_function
 from gateway.dialects.json import raw
 from gateway.dialects.members import body_bytes
-from gateway.dialects.notice import Dropped
+from gateway.dialects.notice import Dropped, field_name
 from gateway.dialects.ollama_chat.images import data_of
 from gateway.dialects.ollama_chat.options import OWN, write_options
 from gateway.dialects.ollama_chat.request import CHAT, DIALECTS, fields_of
@@ -144,7 +144,7 @@ class _History:
         texts: list[str] = []
         for part in parts:
             if isinstance(part, Reasoning) and part.origin in _BOUND:
-                self._dropped.add("reasoning")
+                self._dropped.add(field_name("thinking", self._chat.dialect))
             elif isinstance(part, Reasoning) and part.text:
                 texts.append(part.text)
         return "".join(texts)
@@ -238,8 +238,9 @@ def _write_rest(body: dict[str, Any], chat: ChatRequest, target: Target, own: bo
         body |= fields
         return
     dropped.add_set(chat.extra)
-    user = "user_id" if chat.dialect == "anthropic" else "user"
-    dropped.add_set({user: chat.user, "metadata": chat.metadata, "service_tier": chat.service_tier})
+    dropped.add_set(
+        {field_name("user", chat.dialect): chat.user, "metadata": chat.metadata, "service_tier": chat.service_tier}
+    )
 
 
 def _format(output: OutputFormat) -> Any:
