@@ -159,14 +159,16 @@ class Exchange:
 
     `headers` are put on whatever answer goes out, errors included. Times ending `_at_s` are `deadline.now()`,
     in seconds. `usage`, `cost_usd` (None: unknown), `outcome`, `status` and `error` are final in `finish`.
-    `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's. `inner` answers what has no route.
+    `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's. `inner` answers what has no
+    route. `sources` are the live answers that were opened; one that is not relayed is closed at the end. `closes`:
+    the client's connection closes after this answer.
     """
 
     __slots__ = (
-        "_abort", "_chat", "attempts", "chat_changed", "committed", "cost_usd", "deadline", "dialect", "digest",
-        "dropped",
-        "ended_at_s", "error", "first_token_at_s", "headers", "id", "notes", "observers", "outcome", "parent_id", "principal",
-        "inner", "request", "route", "started_at_s", "status", "transforms", "usage", "_timeouts",
+        "_abort", "_chat", "attempts", "chat_changed", "closes", "committed", "cost_usd", "deadline", "dialect",
+        "digest", "dropped", "ended_at_s", "error", "first_token_at_s", "headers", "id", "inner", "notes", "observers",
+        "outcome", "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "transforms",
+        "usage", "_timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -198,6 +200,8 @@ class Exchange:
         self.notes: dict[str, Any] = {}
         self.observers: list[Observer] = []
         self.transforms: list[Transformer] = []
+        self.sources: list[Source] = []
+        self.closes = False
         self._chat: ChatRequest | None = None
         self.chat_changed = False
         self._abort: Callable[[GatewayError], None] | None = None
@@ -240,7 +244,7 @@ class Exchange:
         self.transforms.append(function)
 
     def abort(self, error: GatewayError) -> None:
-        """End the running stream with `error` in the client's dialect; before the head went out, raise it instead."""
+        """End the exchange with `error`: a running stream with its error event, one not yet begun with an answer."""
         self.error = error
         if self._abort is not None:
             self._abort(error)

@@ -153,7 +153,6 @@ class Process:
 
     async def _reload(self, reloader: Reloader, server: Server, why: str) -> None:
         await reloader.try_reload(why)
-        server.apply_limits()
 
     async def _watch_files(self, reloader: Reloader, server: Server, gateway: Gateway) -> None:
         try:

@@ -5,6 +5,7 @@ Facts from the official `openai` 3.54, `anthropic` 2.12 and `ollama` 0.6 package
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from msgspec import Struct
@@ -46,7 +47,7 @@ def _ollama(name: str, kind: Kind, required: tuple[tuple[str, ...], ...] = (), s
     return Endpoint(
         name="ollama_" + name,
         path=path,
-        dialect="ollama",
+        dialect="ollama_generate" if name == "generate" else "ollama",
         kind=kind,
         required=required,
         stream_default=stream,
@@ -118,6 +119,8 @@ _BY_PATH: dict[str, Endpoint] = {
 }
 _OPEN_ENDED = ("/v1/images/", "/v1/audio/", "/images/", "/audio/")
 BATCHES = "/v1/messages/batches"
+_PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")
+"""SECURITY: open-ended paths become upstream paths as they are; nothing that ends a path or a line may be in them."""
 
 
 def find(path: str) -> Endpoint | None:
@@ -128,6 +131,8 @@ def find(path: str) -> Endpoint | None:
     endpoint = _BY_PATH.get(path)
     if endpoint is not None:
         return endpoint
+    if not _PLAIN.fullmatch(path):
+        return None
     if path.startswith(_OPEN_ENDED):
         tail = path.removeprefix("/v1")
         return _openai(tail.strip("/").replace("/", "_"), tail)

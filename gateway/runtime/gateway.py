@@ -83,10 +83,14 @@ class Gateway:
         task.add_done_callback(self._background.discard)
         return task
 
-    async def settle(self) -> None:
-        """Wait for what was spawned."""
+    async def settle(self, at_most_s: float | None = None) -> None:
+        """Wait for what was spawned, and for what that spawned in its turn."""
+        end = None if at_most_s is None else asyncio.get_running_loop().time() + at_most_s
         while self._background:
-            await asyncio.wait(self._background)
+            left = None if end is None else end - asyncio.get_running_loop().time()
+            if left is not None and left <= 0:
+                return
+            await asyncio.wait(self._background, timeout=left)
 
     def _retire(self, generation: Generation) -> None:
         generation.on_idle = None

@@ -14,13 +14,16 @@ from aiohttp import http_parser, web
 from gateway.errors import ConfigError, Unavailable
 from gateway.plugin import Clock
 from gateway.runtime.gateway import Gateway
-from gateway.server.connection import Acceptor, Limits
+from gateway.server.connection import Acceptor
+from gateway.server.dispatch import Dispatcher
 from gateway.server.models import Models
 from gateway.server.pages import Pages
 from gateway.server.pipeline import Pipeline
 
-CUT_S = 1.0
+CUT_S = 0.7
 """After the grace period: how long the error events of what still runs may take to be written."""
+SETTLE_S = 0.4
+"""How long plugins may take over `finish` once everything has been cut off."""
 
 
 class Server:
@@ -28,10 +31,8 @@ class Server:
 
     def __init__(self, gateway: Gateway, clock: Clock, descriptors: int) -> None:
         self._gateway = gateway
-        self._models = Models(clock, gateway.log)
-        self.pipeline = Pipeline(gateway, Pages(gateway, self._models), clock)
-        config = gateway.snapshot.config.server
-        self._limits = Limits(config.headers_timeout_s, config.write_timeout_s, config.keep_alive_s)
+        dispatcher = Dispatcher(gateway, Pages(gateway, Models(clock, gateway.log)))
+        self.pipeline = Pipeline(gateway, dispatcher, clock)
         loop = asyncio.get_running_loop()
 
         def request(message: object, payload: object, protocol: object, writer: object, task: object) -> web.Request:
@@ -39,7 +40,7 @@ class Server:
 
         self._acceptor = Acceptor(
             self.pipeline,
-            limits=self._limits,
+            limits=lambda: gateway.snapshot.config.server,
             refuse=self.pipeline.refuse,
             descriptors=descriptors,
             live=gateway.live,
@@ -54,15 +55,6 @@ class Server:
             self._listeners.append(await loop.create_server(self._acceptor, sock=sock, backlog=128))
         self._gateway.phase = "serving"
 
-    def apply_limits(self) -> None:
-        """Take the connection limits of the snapshot now in force; open connections obey them from here on."""
-        config = self._gateway.snapshot.config.server
-        self._limits.headers_s, self._limits.write_s, self._limits.keep_alive_s = (
-            config.headers_timeout_s,
-            config.write_timeout_s,
-            config.keep_alive_s,
-        )
-
     async def stop(self, *, lame_duck_s: float, grace_s: float) -> None:
         """Stop in two phases. Cancelling it stops at once."""
         gateway = self._gateway
@@ -74,24 +66,30 @@ class Server:
         gateway.log.info("draining", in_flight=len(gateway.live), grace_s=grace_s)
         for listener in self._listeners:
             listener.close()
-        for connection in self._acceptor.connections:
-            if connection.is_idle:  # type: ignore[attr-defined]
+        for connection in self._acceptor.open:
+            if connection.is_idle:
                 connection.force_close()
         await self._until_empty(grace_s)
         error = Unavailable("the gateway is stopping; try again elsewhere", code="overloaded", retry_after_s=1.0)
         for exchange in list(gateway.live):
             exchange.abort(error)
         await self._until_empty(CUT_S)
-        for connection in self._acceptor.connections:
+        for connection in self._acceptor.open:
             connection.force_close()
-        await gateway.settle()
+        await self._settle()
 
     async def close(self) -> None:
         """Let go of everything at once: the second signal, or the end of `stop`."""
         for listener in self._listeners:
             listener.close()
-        for connection in self._acceptor.connections:
-            connection.force_close()
+        for connection in self._acceptor.open:
+            connection.abort()
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Give what has been cut off the time to say so to its plugins; one that hangs does not hold up the end."""
+        await self._until_empty(SETTLE_S)
+        await self._gateway.settle(SETTLE_S)
 
     async def _until_empty(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -11,7 +11,8 @@ import json
 from typing import Any
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Raw
 
 from gateway.attempts.multipart import find_model
@@ -19,16 +20,27 @@ from gateway.dialects.endpoints import Endpoint
 from gateway.errors import BadRequest, RequestTimeout, TooLarge
 from gateway.exchange import ClientRequest
 
-ACTED_ON = frozenset({"model", "stream", "messages", "input", "session_id", "max_tokens", "tools"})
+ACTED_ON = frozenset(
+    {"model", "stream", "stream_options", "messages", "input", "prompt", "system", "instructions", "tools",
+     "tool_choice", "session_id", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "user", "metadata"}
+)  # fmt: skip
 """Members whose second spelling could make the upstream read something else than the gateway did."""
+CODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity", ""})
+"""Content codings that aiohttp takes off (br and zstd where their packages are); any other would go on undecoded."""
 LONGEST_MODEL = 256
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.encode
 
 
 async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
-    """Return the whole body. Raises: TooLarge, RequestTimeout, BadRequest (broken chunks or compression)."""
+    """Return the whole body, compression taken off; a client that expects `100 Continue` gets it.
+
+    Raises: TooLarge, RequestTimeout, BadRequest (broken chunks or compression, an expectation that is not known).
+    """
     payload = http.content
+    headers = http.headers
+    if hdrs.CONTENT_ENCODING in headers and headers[hdrs.CONTENT_ENCODING].lower() not in CODINGS:
+        raise BadRequest("the body's content-encoding is not one that is taken; send gzip, deflate or none")
     try:
         if payload.is_eof():  # it came in one piece with its head, as most do
             body = payload.read_nowait()
@@ -36,15 +48,24 @@ async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> 
             length = http.content_length
             if length is not None and length > max_bytes:
                 raise TooLarge(f"the body is {length} bytes; at most {max_bytes} are taken")
+            if hdrs.EXPECT in headers:
+                _continue(http)
             async with asyncio.timeout(timeout_s):
                 body = await _collect(payload, max_bytes)
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s") from None
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, HttpProcessingError) as error:
         raise BadRequest("the body is broken: its chunks or its compression cannot be read") from error
     if len(body) > max_bytes:
         raise TooLarge(f"the body is {len(body)} bytes; at most {max_bytes} are taken")
     return body
+
+
+def _continue(http: web.BaseRequest) -> None:
+    if http.headers[hdrs.EXPECT].lower() != "100-continue":
+        raise BadRequest("the only expectation served is 100-continue")
+    if http.version == HttpVersion11 and http.transport is not None:
+        http.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def _collect(payload: Any, max_bytes: int) -> bytes:

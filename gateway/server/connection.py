@@ -1,53 +1,64 @@
 """One client connection: aiohttp's request handler with the limits it lacks.
 
-aiohttp has no header timeout, answers parse errors in text/plain and does not tell a relay that its client stopped
-reading. This subclass adds those; everything else is aiohttp's.
+aiohttp (3.14) has no header timeout and no write timeout, answers parse errors in text/plain, does not tell a relay
+that its client stopped reading, and cancels a handler that is only telling its plugins how the exchange ended. This
+subclass mends those; everything else is aiohttp's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sized
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-Refuse = Callable[[web.BaseRequest, int, str], Awaitable[web.StreamResponse]]
+from gateway.runtime.config import ServerConfig
+
+Refuse = Callable[[web.BaseRequest, bytes, str], Awaitable[web.StreamResponse]]
+"""Answers what is not HTTP: the request (empty), what is known of its head, and what is wrong with it."""
+GetLimits = Callable[[], ServerConfig]
+"""The limits in force: asked for anew each time, so that a reload reaches open connections too."""
 
 ESCAPED = b'{"error":{"message":"internal error","type":"server_error","param":null,"code":"internal_error"}}'
-
-
-@dataclass(slots=True)
-class Limits:
-    """What a connection may take, in seconds; changed in place by a reload, so that open connections obey too."""
-
-    headers_s: float
-    write_s: float
-    keep_alive_s: float
+LONGEST_HINT = 8192
+LINGER_S = 2.0
+"""How long the rest of a body that was refused is read and dropped, so that its sender gets to see the refusal."""
 
 
 class Connection(RequestHandler):
-    """A client connection with a header timeout, a write timeout, and word of its client's reading pace."""
+    """A client connection with a header timeout, a write timeout, and word of its client's reading pace.
 
-    __slots__ = ("_head_timer", "_limits", "_refuse", "_write_timer", "on_flow")
+    `finishing` is set while an exchange tells its plugins how it ended: a client that leaves just then cancels nothing.
+    """
 
-    def __init__(self, manager: Any, *, limits: Limits, refuse: Refuse, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._limits = limits
+    __slots__ = (
+        "_get_limits", "_head", "_head_timer", "_malformed", "_refuse", "_wire", "_write_timer", "finishing", "on_flow",
+    )  # fmt: skip
+
+    def __init__(self, manager: Any, *, limits: GetLimits, refuse: Refuse, **options: Any) -> None:
+        super().__init__(manager, keepalive_timeout=limits().keep_alive_s, lingering_time=LINGER_S, **options)
+        self._get_limits = limits
         self._refuse = refuse
+        self._head = self._malformed = b""
+        self._wire: asyncio.Transport | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self.finishing = False
         self.on_flow: Callable[[bool], None] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being handled or waiting to be."""
-        return not self._request_in_progress and not self._messages
+        if self._messages:
+            return False
+        return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock for the first request's head."""
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
         super().connection_made(transport)
         self._await_head()
 
@@ -59,21 +70,28 @@ class Connection(RequestHandler):
             if self._head_timer is not None:
                 self._head_timer.cancel()
                 self._head_timer = None
-        elif self._head_timer is None and self.is_idle:
-            self._await_head()
+            if self._messages and not hasattr(self._messages[-1][0], "headers"):  # aiohttp's note of a parse error
+                self._malformed = self._head + data[:LONGEST_HINT]
+            self._head = b""
+        elif self.is_idle:
+            self._head += data[: LONGEST_HINT - len(self._head)]
+            if self._head_timer is None:
+                self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the clocks."""
+        """Stop the clocks. The handler is cancelled, unless its exchange is over but for the plugins' `finish`."""
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
-        self._head_timer = self._write_timer = None
+        self._head_timer = self._write_timer = self._wire = None
+        if self.finishing:
+            self._task_handler = None
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client does not read: pause its upstream, and give it `write_s` to go on."""
+        """The client does not read: pause its upstream, and give it the write timeout to go on."""
         super().pause_writing()
-        self._write_timer = self._loop.call_later(self._limits.write_s, self._write_late)
+        self._await_write()
         if self.on_flow is not None:
             self.on_flow(True)
 
@@ -86,40 +104,54 @@ class Connection(RequestHandler):
         if self.on_flow is not None:
             self.on_flow(False)
 
+    def force_close(self) -> None:
+        """Close, giving what is still unsent the write timeout to get out."""
+        super().force_close()
+        self._await_last_bytes()
+
+    async def start(self) -> None:
+        """Serve requests one after the other until the connection closes."""
+        await super().start()
+        self._await_last_bytes()
+
+    def abort(self) -> None:
+        """Drop the connection and whatever it has not sent."""
+        if self._wire is not None:
+            self._wire.abort()
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what escaped the pipeline, which nothing should: bare, and the connection closes."""
-        response = web.Response(
-            status=status,
-            body=ESCAPED,
-            content_type="application/json",
-        )
+        """Answer what escaped the pipeline, which nothing should and the pipeline has logged: bare, and close."""
+        response = web.Response(status=status, body=ESCAPED, content_type="application/json")
         response.force_close()
         return response
 
     def _make_error_handler(self, err_info: Any) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-        """Answer what is not HTTP in JSON; aiohttp would in text/plain."""
+        """Answer what is not HTTP in the caller's dialect and close; aiohttp would in text/plain."""
 
         async def handler(request: web.BaseRequest) -> web.StreamResponse:
-            response = await self._refuse(request, err_info.status, str(err_info.message or "malformed HTTP"))
-            response.force_close()
-            return response
+            return await self._refuse(request, self._malformed, str(err_info.message or "malformed HTTP"))
 
         return handler
 
     def _await_head(self) -> None:
-        self._head_timer = self._loop.call_later(self._limits.headers_s, self._head_late)
+        self._head_timer = self._loop.call_later(self._get_limits().headers_timeout_s, self._head_late)
 
     def _head_late(self) -> None:
         self._head_timer = None
         if self.is_idle:
             self.force_close()
 
-    def _write_late(self) -> None:
-        self._write_timer = None
-        if self.transport is not None:
-            self.transport.abort()
+    def _await_write(self) -> None:
+        if self._write_timer is None:
+            self._write_timer = self._loop.call_later(self._get_limits().write_timeout_s, self.abort)
+
+    def _await_last_bytes(self) -> None:
+        """A closed transport keeps its unsent bytes for as long as the client likes; we do not."""
+        wire = self._wire
+        if wire is not None and wire.is_closing() and wire.get_write_buffer_size() > 0:
+            self._await_write()
 
 
 class Acceptor(web.Server):
@@ -129,17 +161,25 @@ class Acceptor(web.Server):
     connection) would come close to it, gets a bare 503 and is closed: out of descriptors, nothing works any more.
     """
 
-    REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+    REFUSAL = (
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+        b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
+    )
     BODY = b'{"error":{"message":"too many connections","type":"server_error","param":null,"code":"overloaded"}}'
 
     def __init__(
-        self, handler: Any, *, limits: Limits, refuse: Refuse, descriptors: int, live: Sized, **options: Any
+        self, handler: Any, *, limits: GetLimits, refuse: Refuse, descriptors: int, live: Sized, **options: Any
     ) -> None:
         super().__init__(handler, handler_cancellation=True, **options)
         self._limits, self._refuse = limits, refuse
         self._most_clients = int(descriptors * 0.85)
         self._most_descriptors = int(descriptors * 0.97) - 32
         self._live = live
+
+    @property
+    def open(self) -> list[Connection]:
+        """The connections that are open now."""
+        return [connection for connection in self.connections if isinstance(connection, Connection)]
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection, or refuse it when there are too many."""
@@ -152,6 +192,5 @@ class Acceptor(web.Server):
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
         return Connection(
-            self, loop=self._loop, limits=self._limits, refuse=self._refuse, keepalive_timeout=self._limits.keep_alive_s, access_log=None,
-            **self._kwargs,
-        )  # fmt: skip
+            self, loop=self._loop, limits=self._limits, refuse=self._refuse, access_log=None, **self._kwargs
+        )

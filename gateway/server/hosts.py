@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aiohttp import HttpVersion10, hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from gateway.errors import BadRequest
 
@@ -13,8 +13,17 @@ _known: dict[str, None] = {}
 _MOST_KNOWN = 1024
 
 
-def check_host(http: web.BaseRequest) -> str:
-    """Return the Host header. Raises: BadRequest when it is missing (HTTP/1.1), doubled or no host."""
+def check_head(http: web.BaseRequest) -> str:
+    """Return the Host header of a head that can be read in one way only. Raises: BadRequest."""
+    if http.version not in (HttpVersion10, HttpVersion11):
+        raise BadRequest("only HTTP/1.0 and HTTP/1.1 are served here")
+    host = _host(http)
+    _check_framing(http)
+    return host
+
+
+def _host(http: web.BaseRequest) -> str:
+    """Return the Host header: exactly one, and a host; an HTTP/1.0 client may leave it out."""
     hosts = http.headers.getall(hdrs.HOST, ())
     if len(hosts) != 1:
         if not hosts and http.version == HttpVersion10:
@@ -29,7 +38,7 @@ def check_host(http: web.BaseRequest) -> str:
     return host
 
 
-def check_framing(http: web.BaseRequest) -> None:
+def _check_framing(http: web.BaseRequest) -> None:
     """Refuse what smuggling needs: transfer codings other than one plain `chunked`, or any in HTTP/1.0.
 
     SECURITY: aiohttp's parser refuses most of this; what it lets through must not depend on its version.

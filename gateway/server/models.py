@@ -37,7 +37,7 @@ class _List(msgspec.Struct):
 
 
 class Models:
-    """Lists, in each dialect's shape. A provider's own list is kept five minutes; one that cannot be had is left out."""
+    """Lists, in each dialect's shape. A provider's own is kept five minutes; one that cannot be had is left out."""
 
     def __init__(self, clock: Clock, log: Log) -> None:
         self._clock, self._log = clock, log

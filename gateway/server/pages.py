@@ -152,7 +152,8 @@ class Pages:
 
     async def _docs(self, exchange: Exchange) -> Reply:
         rows = "".join(
-            f"<tr><td><code>{html.escape(method.upper())} {html.escape(path)}</code></td><td>{html.escape(operation['summary'])}</td></tr>"
+            f"<tr><td><code>{method.upper()} {html.escape(path)}</code></td>"
+            f"<td>{html.escape(operation['summary'])}</td></tr>"
             for path, item in document()["paths"].items()
             for method, operation in item.items()
         )
@@ -169,7 +170,8 @@ _DOCS = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
 table{border-collapse:collapse;width:100%}td{border-top:1px solid #8884;padding:.4rem .6rem;vertical-align:top}
 code{font:14px/1.5 ui-monospace,monospace}pre{overflow:auto;padding:1rem;background:#8882;border-radius:.4rem}</style>
-<h1>LLM Gateway {version}</h1><p>Point a client's base URL here; nothing else changes. Machine-readable: <a href="/openapi.json">openapi.json</a>.</p>
+<h1>LLM Gateway {version}</h1><p>Point a client's base URL here; nothing else changes.
+Machine-readable: <a href="/openapi.json">openapi.json</a>.</p>
 <pre>curl /v1/chat/completions -H 'content-type: application/json' \\
   -d '{"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}'</pre>
 <table>{rows}</table></html>"""

@@ -1,0 +1,224 @@
+"""What answers a request: a page, a plugin's own path, a route, or an error in the caller's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from gateway.chain import Chain, as_gateway_error
+from gateway.dialects.endpoints import find as find_endpoint
+from gateway.dialects.table import DIALECTS
+from gateway.errors import (
+    BadRequest,
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    Unavailable,
+)  # fmt: skip
+from gateway.exchange import Exchange, Reply
+from gateway.router import rest
+from gateway.runtime.config import ServerConfig
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.snapshot import Running, Snapshot
+from gateway.server import owned, paths
+from gateway.server.body import decode, read_body
+from gateway.server.hosts import check_head
+from gateway.server.pages import Pages
+from gateway.server.peers import Peers
+
+OVERLOAD_RETRY_S = 1.0
+
+Answer = Callable[[Exchange], Awaitable[Reply]]
+
+
+class Dispatcher:
+    """Finds what answers. `pages` is what the data listener answers itself; `in_flight` counts the data plane."""
+
+    def __init__(self, gateway: Gateway, pages: Pages) -> None:
+        self._gateway, self._pages = gateway, pages
+        self._peers = Peers()
+        self.in_flight = 0
+
+    def release(self, exchange: Exchange) -> None:
+        """Count `exchange` in flight no longer."""
+        if exchange.notes.pop("in_flight", False):
+            self.in_flight -= 1
+
+    async def answer(self, exchange: Exchange, snapshot: Snapshot) -> Reply:
+        """Return the answer. Raises: what the client is told instead, having been through the chain."""
+        request = exchange.request
+        try:
+            self._read_head(exchange, snapshot.config.server)
+        except GatewayError as error:
+            return await routeless(exchange, snapshot, raiser(error))
+        endpoint = request.endpoint
+        if endpoint is None or request.method not in endpoint.methods:
+            return await self._off_the_data_plane(exchange, snapshot)
+        return await self._counted(exchange, snapshot)
+
+    def _read_head(self, exchange: Exchange, config: ServerConfig) -> None:
+        """Fill in what the head says. Raises: BadRequest, and then the connection closes; NotFound."""
+        request = exchange.request
+        http = request.http
+        assert http is not None
+        try:
+            host = check_head(http)
+            target, request.query = paths.split(http.raw_path, host)
+        except BadRequest:
+            # SECURITY: whatever follows on this connection is read by nobody.
+            exchange.closes = True
+            head = f"{http.method} {http.raw_path}\n".encode("utf-8", "replace")
+            exchange.dialect = DIALECTS[paths.guess_dialect(head + b"".join(b"\n%b:" % n for n, _ in http.raw_headers))]
+            raise
+        anthropic = "anthropic-version" in request.headers
+        try:
+            path = request.path = paths.normalise(target)
+        except NotFound:
+            exchange.dialect = DIALECTS[paths.dialect_of(target, anthropic=anthropic)]
+            raise
+        request.endpoint = find_endpoint(path)
+        request.remote, request.secure = self._peers.origin(http, config.trusted_proxies)
+        if request.endpoint is not None:
+            exchange.dialect = DIALECTS[request.endpoint.dialect]
+        elif path.startswith("/api/"):
+            exchange.dialect = DIALECTS["ollama"]
+
+    def _admit(self, config: ServerConfig) -> None:
+        """Raises: Unavailable when the gateway is full, or will soon be gone."""
+        if self._gateway.phase == "draining":
+            raise Unavailable("the gateway is stopping; try again elsewhere", retry_after_s=OVERLOAD_RETRY_S)
+        if self.in_flight >= config.max_in_flight:
+            raise Unavailable(
+                f"{config.max_in_flight} requests are in flight, the most that are taken",
+                retry_after_s=OVERLOAD_RETRY_S,
+            )
+
+    async def _counted(self, exchange: Exchange, snapshot: Snapshot) -> Reply:
+        """Answer from the data plane; counted in flight until the exchange has finished."""
+        try:
+            self._admit(snapshot.config.server)
+            self.in_flight += 1
+            exchange.notes["in_flight"] = True
+            running = await self._decide(exchange, snapshot)
+        except GatewayError as error:
+            return await routeless(exchange, snapshot, raiser(error))
+        except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
+            failure = InternalError("the gateway failed to handle this request")
+            failure.__cause__ = error
+            return await routeless(exchange, snapshot, raiser(failure))
+        exchange.route = running.route
+        return await running.handle(exchange)
+
+    async def _decide(self, exchange: Exchange, snapshot: Snapshot) -> Running:
+        """Find out who asks for what, and return the route that takes it. Raises: GatewayError."""
+        request, config = exchange.request, snapshot.config.server
+        http, endpoint = request.http, request.endpoint
+        assert http is not None
+        if snapshot.chain.identifiers:
+            exchange.principal = await snapshot.chain.identify(request)
+        _shorten(exchange)
+        if endpoint is None:  # by its path alone: nothing is read for a path that nobody takes
+            running = self._route(exchange, snapshot)
+            request.body = await read_body(http, config.max_body_bytes, config.body_timeout_s)
+            return running
+        request.body = await read_body(http, config.max_body_bytes, config.body_timeout_s)
+        decode(request, endpoint)
+        return self._route(exchange, snapshot)
+
+    def _route(self, exchange: Exchange, snapshot: Snapshot) -> Running:
+        request, principal = exchange.request, exchange.principal
+        running = snapshot.router.find(
+            model=request.model,
+            path=request.path,
+            headers=request.headers,
+            principal_name=principal.name if principal is not None else None,
+            tags=principal.tags if principal is not None else {},
+            is_endpoint=request.endpoint is not None,
+        )
+        if running is None:
+            if request.model:
+                raise ModelNotFound(
+                    f'no route takes the model "{request.model}"; GET /v1/models lists those that are served',
+                    param="model",
+                )
+            raise NotFound(f"no route takes {request.path}")
+        if request.endpoint is None:
+            request.upstream_path = paths.upstream_path(rest(running.route.match, request.path), request.path)
+        return running
+
+    async def _off_the_data_plane(self, exchange: Exchange, snapshot: Snapshot) -> Reply:
+        """Answer a page, a plugin's own path, a preflight, a path route, or say that there is nothing."""
+        request = exchange.request
+        page = self._pages.find(request.method, request.path)
+        if page is not None:
+            if page.public:
+                return await routeless(exchange, snapshot, page.answer)
+            return await self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, page.answer)
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            error = MethodNotAllowed("no plugin answers preflights here; list cors with your origins")
+            return await routeless(exchange, snapshot, raiser(error))
+        for plugin in snapshot.owned:
+            answer = await owned.find(plugin, exchange, snapshot.config.server)
+            if answer is not None:
+                return await self._identified(exchange, plugin.chain, snapshot, plugin.handle, answer)
+        allowed = self._pages.methods(request.path)
+        if request.endpoint is not None:
+            allowed = allowed | set(request.endpoint.methods)
+        if request.method in ("TRACE", "CONNECT"):
+            allowed = allowed or {"GET", "HEAD", "POST"}
+        if allowed:
+            names = ", ".join(sorted(allowed))
+            error = MethodNotAllowed(
+                f"{request.method} is not served on {request.path}; use {names}", headers={"allow": names}
+            )
+            return await self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, raiser(error))
+        return await self._counted(exchange, snapshot)
+
+    async def _identified(
+        self,
+        exchange: Exchange,
+        chain: Chain,
+        snapshot: Snapshot,
+        handle: Callable[[Exchange], Awaitable[Reply]],
+        inner: Answer,
+    ) -> Reply:
+        """Answer with `inner` once the caller is known: 401 comes before 404 and 405."""
+        try:
+            if chain.identifiers:
+                exchange.principal = await chain.identify(exchange.request)
+        except Exception as error:  # a refusal, or a plugin's fault: fail closed, inside the global chain
+            failure = as_gateway_error(error)
+            if failure is not error:
+                failure.__cause__ = error
+            return await routeless(exchange, snapshot, raiser(failure))
+        exchange.inner = inner
+        return await handle(exchange)
+
+
+async def routeless(exchange: Exchange, snapshot: Snapshot, inner: Answer) -> Reply:
+    """Answer with `inner` inside the global chain."""
+    exchange.inner = inner
+    return await snapshot.routeless(exchange)
+
+
+def raiser(error: GatewayError) -> Answer:
+    """Return an answer that is `error`."""
+
+    async def answer(_: Exchange) -> Reply:
+        raise error
+
+    return answer
+
+
+def _shorten(exchange: Exchange) -> None:
+    given = exchange.request.headers.get("x-gateway-timeout")
+    if given is None:
+        return
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise BadRequest("x-gateway-timeout must be a positive number of seconds")
+    exchange.deadline.shorten(exchange.started_at_s + seconds)
