@@ -69,7 +69,7 @@ format: $(VENV)/.dev  ## put every file in order
 bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
 	$(BIN)/python -m benchmarks
 
-fuzz: $(VENV)/.dev  ## the fuzz tests with 5,000 examples each instead of 100
+fuzz: $(VENV)/.dev  ## the fuzz tests with 2,000 examples each instead of 100
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/fuzz
 
 soak: $(VENV)/.dev  ## 200,000 requests with reloads and lost clients: memory and descriptors must stay flat

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 # No deadline: a test never asserts a wall-clock time. `fuzz` is `make fuzz`.
 settings.register_profile("default", deadline=None, max_examples=100)
-settings.register_profile("fuzz", deadline=None, max_examples=5_000, print_blob=True)
+settings.register_profile("fuzz", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile("default")
 
 FROM_OUTSIDE = ("GATEWAY_", "LOG_", "OPENAI_", "ANTHROPIC_", "OLLAMA_")
