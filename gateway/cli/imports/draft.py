@@ -117,11 +117,12 @@ class Draft:
         return True
 
     def route_name(self, wanted: str) -> str:
-        """Return a name that no route has yet."""
+        """Return a name that no route has yet, of visible ASCII as a route's must be."""
+        wanted = re.sub(r"[^!-~]", "_", wanted)[:90] or "route"
         taken = {route["name"] for route in self.routes}
-        name, number = wanted[:90] or "route", 2
+        name, number = wanted, 2
         while name in taken:
-            name, number = f"{wanted[:90]}-{number}", number + 1
+            name, number = f"{wanted}-{number}", number + 1
         return name
 
 
@@ -156,6 +157,13 @@ def as_mapping(value: Any) -> dict[str, Any]:
 def as_list(value: Any) -> list[Any]:
     """Return `value` when it is a list, else an empty one."""
     return value if isinstance(value, list) else []
+
+
+def seconds_of(value: Any) -> float | None:
+    """Return a number of seconds that makes sense as a wait, a millisecond to four months; else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0.001 <= value <= 10_000_000 else None
 
 
 def is_plain(text: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.cli import written
-from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, shortest, variable_of
+from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, seconds_of, shortest, variable_of
 
 PROVIDERS: Final = {
     "openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "groq": "groq", "deepseek": "deepseek",
@@ -172,14 +172,14 @@ def _aliases(router: Mapping[str, Any], groups: Mapping[str, _Group], draft: Dra
     """Return further names by group."""
     found: dict[str, list[str]] = {}
     for alias, meant in as_mapping(router.get("model_group_alias")).items():
-        group = meant.get("model") if isinstance(meant, dict) else meant
+        group = str(meant.get("model") if isinstance(meant, dict) else meant)
         path = f"router_settings.model_group_alias.{alias}"
         if group not in groups or not is_plain(str(alias)):
             draft.lose(
                 path, f'there is no group "{group}"' if group not in groups else "holds ${ or a control character"
             )
             continue
-        found.setdefault(str(group), []).append(str(alias))
+        found.setdefault(group, []).append(str(alias))
         if isinstance(meant, dict):
             draft.lose_rest(meant, path, ("model",))
     return found
@@ -262,22 +262,18 @@ def _numbers(section: Mapping[str, Any], name: str, draft: Draft) -> None:
     elif retries is not None:
         draft.lose(f"{name}.num_retries", "is no number of retries")
     for key in ("timeout", "request_timeout"):
-        if (seconds := _seconds(section.get(key))) is not None:
+        if (seconds := seconds_of(section.get(key))) is not None:
             draft.plugin("timeouts", {"total": written.duration(seconds)}, f"{name}.{key}")
         elif section.get(key) is not None:
             draft.lose(f"{name}.{key}", "is no time in seconds")
     breaker: dict[str, Any] = {}
     if isinstance(section.get("allowed_fails"), int):
         breaker["failures"] = max(1, int(section["allowed_fails"]) + 1)  # LiteLLM rests a target once it exceeds them
-    if (seconds := _seconds(section.get("cooldown_time"))) is not None:
+    if (seconds := seconds_of(section.get("cooldown_time"))) is not None:
         breaker["open_for"] = written.duration(seconds)
     if breaker:
         given = " and ".join(key for key in ("allowed_fails", "cooldown_time") if key in section)
         draft.plugin("circuit_breaker", breaker, f"{name}.{given}")
-
-
-def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else None
 
 
 def _unsupported(settings: Mapping[str, Any], draft: Draft) -> None:

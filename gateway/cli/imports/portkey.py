@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.cli import written
-from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, shortest, variable_of
+from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, seconds_of, shortest, variable_of
 
 PROVIDERS: Final = {
     "openai": "openai", "anthropic": "anthropic", "google": "gemini", "groq": "groq", "deepseek": "deepseek",
@@ -148,10 +148,10 @@ def _retry(node: Mapping[str, Any], strategy: Mapping[str, Any], path: str, draf
     attempts = retry.get("attempts")
     if isinstance(attempts, int) and not isinstance(attempts, bool) and 0 <= attempts < 100:
         found["attempts"] = attempts + 1
-    codes: set[Any] = set()
+    codes: list[Any] = []
     for at, given in (("retry.on_status_codes", retry), ("strategy.on_status_codes", strategy)):
         for code in as_list(given.get("on_status_codes")):
-            codes.add(code)
+            codes.append(code)
             if code != 429 and not (isinstance(code, int) and 500 <= code < 600):
                 draft.lose(_at(path, at), f"{code} is never tried again here")
             elif code != 429:
@@ -171,13 +171,14 @@ def _timeout(node: Mapping[str, Any], path: str, draft: Draft) -> str | None:
     given = node.get("request_timeout")
     if given is None:
         return None
-    if not isinstance(given, (int, float)) or isinstance(given, bool) or given <= 0:
+    seconds = seconds_of(given / 1000) if isinstance(given, (int, float)) and not isinstance(given, bool) else None
+    if seconds is None:
         draft.lose(_at(path, "request_timeout"), "is no time in milliseconds")
         return None
     if "timeouts" not in draft.surface.plugins:
         draft.lose(_at(path, "request_timeout"), "there is no plugin timeouts here")
         return None
-    return written.duration(given / 1000)
+    return written.duration(seconds)
 
 
 def _conditions(root: Mapping[str, Any], draft: Draft) -> None:
