@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -22,7 +22,8 @@ _USE = re.compile(r"(?P<module>[^:]+):[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry as written. `options` is None for a bare name; `off` marks `{name: off}`."""
+    """One entry as written. `options` is None for a bare name; `off` marks `{name: off}`; `hidden` are words
+    of it that came out of an expansion."""
 
     name: str
     use: str | None
@@ -30,6 +31,7 @@ class Entry:
     off: bool
     node: Node
     path: str
+    hidden: tuple[str, ...] = ()
 
 
 class EntryReader:
@@ -74,7 +76,7 @@ class EntryReader:
                 continue
             below = chain.get(entry.name)
             if below is not None and entry.use is None:
-                entry = Entry(entry.name, below[1].use, entry.options, entry.off, entry.node, entry.path)
+                entry = replace(entry, use=below[1].use, hidden=entry.hidden + below[1].hidden)
             rules = self._rules_of(entry)
             if rules is None:
                 continue
@@ -88,68 +90,48 @@ class EntryReader:
         return tuple(plugins)
 
     def _entry(self, node: Node, path: str) -> Entry | None:
+        """Return an entry in one form, whichever of the four it was written in; None when it is wrong."""
         if node.broken:
             return None
         if isinstance(node.value, str) and node.value:
-            return Entry(node.value, None, None, False, node, path)
+            return Entry(node.value, None, None, False, node, path, _hidden(node))
         if not isinstance(node.value, dict) or not node.value:
-            self.errors.append(
-                node.error(
-                    "must be the name of a plugin, or {name: options}",
-                    path=path,
-                    cure='write for example "- request_id"',
-                )
-            )
+            problem, cure = "must be the name of a plugin, or {name: options}", 'write for example "- request_id"'
+            self.errors.append(node.error(problem, path=path, cure=cure))
             return None
-        use, others = None, dict(node.value)
-        if "use" in others:
-            use = self._use(others.pop("use"), path)
+        words = [node.value["use"]] if "use" in node.value else []
+        use = self._use(words[0], path) if words else None
+        if words and use is None:
+            return None
+        named = {key: below for key, below in node.value.items() if key != "use"}
+        if use is not None and "name" in named and named.keys() <= {"name", "options"}:
+            words.append(named["name"])
+            named = {str(named["name"].value): named.get("options", _nothing(node))}
+        elif use is not None and named.keys() <= {"options"}:
+            # A plugin is called what its file is called, here as in plugins/.
+            named = {_stem(use): named.get("options", _nothing(node))}
+        if len(named) > 1:
+            first, second = list(named)[:2]
+            problem = f'an entry names one plugin, this one has "{first}" and "{second}"'
+            cure = "indent options under the plugin's name"
+            self.errors.append(node.key_error(second, problem, path=path, cure=cure))
+            return None
+        name, options = next(iter(named.items()))
+        if use is None and isinstance(options.value, dict) and "use" in options.value and name not in self.names:
+            words.append(options.value["use"])
+            use = self._use(words[0], f"{path}.{name}")
             if use is None:
                 return None
-            if "name" in others and others.keys() <= {"name", "options"} and isinstance(others["name"].value, str):
-                others = {others["name"].value: others.get("options")}
-            elif not others or others.keys() == {"options"}:
-                # A plugin is called what its file is called, here as in plugins/.
-                others = {_stem(use): others.get("options")}
-        if len(others) > 1:
-            names = " and ".join(f'"{key}"' for key in list(others)[:2])
-            key = list(others)[1]
-            self.errors.append(
-                node.key_error(
-                    key,
-                    f"an entry names one plugin, this one has {names}",
-                    path=path,
-                    cure="indent options under the plugin's name",
-                )
-            )
+            options = _without_use(options)
+        if options.broken:
             return None
-        name, options = next(iter(others.items()))
-        if options is not None and options.value is None:
-            options = None
-        if (
-            options is not None
-            and isinstance(options.value, dict)
-            and use is None
-            and "use" in options.value
-            and name not in self.names
-        ):
-            use = self._use(options.value["use"], f"{path}.{name}")
-            if use is None:
-                return None
-            inner = Node(
-                {key: value for key, value in options.value.items() if key != "use"},
-                options.file,
-                options.line,
-                options.column,
-            )
-            inner.keys = options.keys
-            options = inner
-        off = options is not None and options.value == "off"
-        if options is not None and not off and not isinstance(options.value, dict) and not options.broken:
+        off = options.value == "off"
+        if not isinstance(options.value, dict | None) and not off:
             cure = 'write "off"' if options.value is False else "write {option: value}"
-            self.errors.append(options.error("the options must be a mapping", path=f"{path}.{name}", cure=cure))
+            where = path_text(path, [name])
+            self.errors.append(options.error("the options must be a mapping", path=where, cure=cure))
             return None
-        return Entry(name, use, None if off else options, off, node, path)
+        return Entry(name, use, options if isinstance(options.value, dict) else None, off, node, path, _hidden(*words))
 
     def _use(self, node: Node, path: str) -> str | None:
         if isinstance(node.value, str) and _USE.fullmatch(node.value):
@@ -202,7 +184,7 @@ class EntryReader:
         What is checked is what will run: the options laid over `under`.
         """
         node = entry.options or Node({}, entry.node.file, entry.node.line, entry.node.column)
-        where = path_text(entry.path, [entry.name])
+        where = entry.path if entry.hidden else path_text(entry.path, [entry.name])
         settle(node, rules.schema)
         given = node.plain()
         errors: list[ConfigError] = []
@@ -217,7 +199,25 @@ class EntryReader:
         return convert(given, rules.schema, defaults=defaults)
 
     def _complain(self, entry: Entry, problem: str, cure: str) -> None:
+        # SECURITY: a plugin's name or class out of an expansion may be anything, so it is not shown.
+        for word in entry.hidden:
+            problem, cure = problem.replace(word, "…"), cure.replace(word, "…")
         self.errors.append(entry.node.error(problem, path=entry.path, cure=cure))
+
+
+def _hidden(*words: Node) -> tuple[str, ...]:
+    return tuple(word.text for word in words if word.variables and word.text)
+
+
+def _nothing(node: Node) -> Node:
+    return Node(None, node.file, node.line, node.column)
+
+
+def _without_use(options: Node) -> Node:
+    kept = {key: value for key, value in options.value.items() if key != "use"}
+    inner = Node(kept, options.file, options.line, options.column)
+    inner.keys = options.keys
+    return inner
 
 
 def _stem(use: str) -> str:

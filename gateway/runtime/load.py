@@ -24,7 +24,7 @@ from gateway.runtime.routes import RouteReader
 from gateway.runtime.schema import Catalog
 from gateway.runtime.sections import SectionReader
 from gateway.runtime.surface import CHECK, INCLUDED, sections
-from gateway.runtime.validate import check, suggest, validator
+from gateway.runtime.validate import check, shown, suggest, validator
 from gateway.secret import Secret
 
 _SECTIONS: Final = {name: validator(schema) for name, schema in sections().items()}
@@ -185,7 +185,9 @@ class _Load:
                 if file.resolve() in seen:
                     self.errors.append(
                         node.error(
-                            f'"{self.home.shown(file)}" is already read', path=path, cure="include each file once"
+                            f"{'this file' if node.variables else self.home.shown(file)} is already read",
+                            path=path,
+                            cure="include each file once",
                         )
                     )
                     continue
@@ -229,7 +231,7 @@ class _Load:
                 place = Place(section.file, line, column, f"providers.{name}")
                 before = first.setdefault(name, place)
                 if before is not place:
-                    self._twice("provider", name, place, before)
+                    self._twice("provider", f'"{name}"', place, before)
                     continue
                 provider = reader.read(name, node, place.path, place)
                 if provider is not None:
@@ -250,7 +252,7 @@ class _Load:
                 place = Place(name.file, name.line, name.column, f"{path}.name")
                 before = first.setdefault(name.value, place)
                 if before is not place:
-                    self._twice("route", name.value, place, before)
+                    self._twice("route", shown(name, ""), place, before)
             route = reader.read(node, path)
             if route is not None:
                 routes.append(route)
@@ -258,7 +260,7 @@ class _Load:
         return tuple(routes)
 
     def _twice(self, kind: str, name: str, place: Place, before: Place) -> None:
-        problem = f'{kind} "{name}" is named twice'
+        problem = f"{kind} {name} is named twice"
         cure = f"rename one; the first is at {before.file}:{before.line}:{before.column}"
         self.errors.append(
             ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
@@ -278,7 +280,7 @@ class _Load:
                     at = one.find(["given", "down", index])
                     self.errors.append(
                         at.error(
-                            f'unknown provider "{name}"',
+                            f"unknown provider {shown(at, '')}",
                             path=f"{path}.given.down[{index}]",
                             cure=suggest(name, self.declared, otherwise="declared"),
                         )

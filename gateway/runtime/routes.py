@@ -14,7 +14,7 @@ from gateway.runtime.document import Node
 from gateway.runtime.entries import Entry, EntryReader
 from gateway.runtime.surface import ROUTE
 from gateway.runtime.text import duration_range
-from gateway.runtime.validate import check, suggest, validator
+from gateway.runtime.validate import check, shown, suggest, validator
 
 _RULES: Final = validator(ROUTE)
 _CAUSES: Final = ("any", "context_length", "content_filter")
@@ -102,7 +102,7 @@ class RouteReader:
         globs: list[str] = []
         for one in node.value if isinstance(node.value, list) else [node]:
             if isinstance(one.value, str):
-                problem, cure = _glob_problem(one.value, condition)
+                problem, cure = _glob_problem(one, condition)
                 if problem:
                     self.errors.append(one.error(problem, path=path, cure=cure))
                 globs.append(one.value)
@@ -129,12 +129,11 @@ class RouteReader:
         if name is None or not isinstance(name.value, str) or name.broken:
             return None
         provider, slash, model = name.value.partition("/")
-        # SECURITY: a target that came out of an expansion is not shown.
-        shown = "this value" if name.variables else f'"{name.value}"'
+        said = shown(name, "")
         if not slash or not provider or not model:
             self.errors.append(
                 name.error(
-                    f"{shown} is not provider/model",
+                    f"{said} is not provider/model",
                     path=path,
                     cure="write for example openai/gpt-5, or openai/* to keep the client's model",
                 )
@@ -143,7 +142,7 @@ class RouteReader:
         if model != "*" and ("*" in model or not _TARGET_MODEL.fullmatch(model)):
             self.errors.append(
                 name.error(
-                    f"the model of {shown} is not one name",
+                    f"the model of {said} is not one name",
                     path=path,
                     cure="name one model, or * alone to keep the client's",
                 )
@@ -182,18 +181,20 @@ def _place(node: Node, path: str) -> Place:
     return Place(node.file, node.line, node.column, path)
 
 
-def _glob_problem(glob: str, condition: str) -> tuple[str, str]:
+def _glob_problem(node: Node, condition: str) -> tuple[str, str]:
     """Return what is wrong with a glob and the cure; both empty when nothing is."""
+    glob: str = node.value
+    said = shown(node, "")
     if any(not character.isprintable() for character in glob):
         return "this glob holds a control character", "remove it"
     if condition == "path" and not glob.startswith(("/", "*")):
-        return f'the path "{glob}" does not begin with /', f'write "/{glob}"'
+        return f"the path {said} does not begin with /", "write for example /openai/**"
     rest = glob
     while (start := rest.find("[")) >= 0:
         # As in a shell, a ] right after [ or [! stands for itself.
         skip = start + 2 + rest[start + 1 :].startswith("!")
         end = rest.find("]", skip)
         if end < 0:
-            return f'the glob "{glob}" has a [ without its ]', "close it, or write [[] for the character itself"
+            return f"the glob {said} has a [ without its ]", "close it, or write [[] for the character itself"
         rest = rest[end + 1 :]
     return "", ""

@@ -32,6 +32,8 @@ _BOUNDS: Final = {
     "minProperties": ("{} or more keys", "add one"), "maxProperties": ("{} or fewer keys", "remove some"),
 }  # fmt: skip
 
+_OF_THE_WHOLE: Final = ("type", "required", "additionalProperties")
+"""Keywords whose verdict on a mapping or list does not hang on the values in it."""
 _FORMATS = FormatChecker(formats=())
 
 
@@ -95,7 +97,8 @@ def explain(error: ValidationError, node: Node, path: str) -> list[ConfigError]:
     steps = list(error.absolute_path)
     at = node.find(steps)
     where = path_text(path, steps)
-    if at.is_broken():
+    # What could not be expanded has been told of; a choice that failed may have failed by it.
+    if at.broken or (error.validator not in _OF_THE_WHOLE and at.is_broken()):
         return []
     if error.validator in ("anyOf", "oneOf") and error.context:
         return _branches(error, node, path, at, where)

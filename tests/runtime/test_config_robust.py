@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigErrors
+from gateway.runtime.home import STANDARD
 from gateway.runtime.load import load_config
 from gateway.runtime.surface import sections
-from tests.runtime.configuration import ENVIRON, FixedCatalog, load, write
+from tests.runtime.configuration import ENVIRON, FixedCatalog, errors, load, write
 
-WORDS = ["", "echo/echo", "x", "1s", "off", "${NUMBER}", "${SECRET}", "*", "[", "timeouts"]
+WORDS = ["", "echo/echo", "x", "1s", "off", "${NUMBER}", "${SECRET}", "x${SECRET}[", "${UNSET}", "*", "[", "timeouts"]
 KEYS = [
     *("name", "match", "model", "targets", "target", "fallbacks", "any", "retry", "on", "backoff", "plugins"),
     *("timeouts", "listen", "base_url", "dialect", "api_key", "api_keys", "headers", "tls", "given", "expect"),
@@ -70,3 +71,54 @@ def test_a_thousand_routes_are_read_in_order(tmp_path: Path) -> None:
         f"  - {{name: r{i}, match: {{model: m{i}}}, targets: [echo/m{i}]}}\n" for i in range(1000)
     )
     assert [route.name for route in load(tmp_path, text).routes] == [f"r{i}" for i in range(1000)]
+
+
+OWN = (STANDARD / "gateway.yaml").read_text()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(OWN)), st.integers(0, 40), st.text(alphabet=" \n\t-:{}[],&*!|>'\"#%$@`abc019", max_size=6))
+def test_a_half_written_file_is_read_or_refused(tmp_path: Path, start: int, length: int, instead: str) -> None:
+    try:
+        load(tmp_path, OWN[:start] + instead + OWN[start + length :])
+    except ConfigErrors as error:
+        assert all(one.file and one.line for one in error.errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'plugins: ["${SECRET}"]',
+            '2:11: plugins[0]: unknown plugin "…"; found: access_log, cors, limits, request_id, timeouts',
+        ),
+        (
+            'plugins: [{use: "x:${WORD}"}]',
+            '2:11: plugins[0]: no class "…"; name one that exists',
+        ),
+        (
+            'routes: [{name: "${WORD}", targets: [echo/x]}, {name: "${WORD}", targets: [echo/x]}]',
+            "2:55: routes[1].name: route the value of ${WORD} is named twice; "
+            "rename one; the first is at gateway.yaml:2:17",
+        ),
+        (
+            'routes: [{name: a, match: {model: "${WORD}["}, targets: [echo/x]}]',
+            "2:35: routes[0].match.model: the glob the value of ${WORD} has a [ without its ]; "
+            "close it, or write [[] for the character itself",
+        ),
+        (
+            'checks: [{given: {down: ["${WORD}"]}, expect: {route: a}}]',
+            "2:26: checks[0].given.down[0]: unknown provider the value of ${WORD}; declared: echo",
+        ),
+        (
+            'include: ["${WORD}.yaml"]',
+            "2:11: include[0]: this include matches no file; a relative path starts at the file it stands in",
+        ),
+        (
+            'checks: {x: "${UNSET}"}',
+            "2:9: checks: must be a list, not a mapping; write a list (Proved by `gateway check`)",
+        ),
+    ],
+)
+def test_a_value_out_of_an_expansion_is_called_by_its_variable(text: str, expected: str, tmp_path: Path) -> None:
+    assert f"gateway.yaml:{expected}" in errors(tmp_path, f"version: 1\n{text}")
