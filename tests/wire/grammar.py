@@ -34,6 +34,8 @@ def chat(stream: bytes) -> list[dict[str, Any]]:
         if chunks:
             assert all(chunk[name] == chunks[0][name] for name in ("id", "created", "model"))
         chunks.append(chunk)
+        if not chunk["choices"] and "usage" not in chunk:
+            continue  # what a content filter says of the prompt
         if not chunk["choices"]:
             assert state == "finished" and chunk["usage"]["total_tokens"] >= 0
             state = "counted"

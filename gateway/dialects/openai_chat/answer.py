@@ -39,6 +39,11 @@ def finish_of(stop: StopReason, extra: Mapping[str, Any], *, has_calls: bool) ->
     return "tool_calls" if stop == "stop" and has_calls else _NAMES[stop]
 
 
+def refused_without_words(stop: StopReason, extra: Mapping[str, Any]) -> bool:
+    """Return whether a refusal came as a bare stop reason from a vendor that has no refusal text of its own."""
+    return stop == "refusal" and NAME not in extra and "openai_responses" not in extra
+
+
 def refusal_text(extra: Mapping[str, Any]) -> str:
     """Return words for a refusal that came as a bare stop reason (J08)."""
     details = extra.get("stop_details")

@@ -115,7 +115,7 @@ class CallAssembler:
         # Neither id nor a number of its own: a call whose arguments are whole is over when a name comes.
         if not call.arguments:
             return index is None and bool(call.name) and bool(arguments) and call.sent
-        return bool(arguments) and is_json_object("".join(call.arguments))
+        return bool(arguments) and call.arguments[-1].endswith("}") and is_json_object("".join(call.arguments))
 
     def _announce_until(self, call: _Call, out: list[ToolCallDelta]) -> None:
         for known in self._calls[: call.index + 1]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.chat import Audio, Document, Image, Opaque, Part, Refusal, Text
-from gateway.dialects.openai_chat.fields import Fields, wrong
+from gateway.dialects.openai_chat.fields import Fields, left_out, wrong
 
 NAME = "openai_chat"
 
@@ -184,5 +184,5 @@ class ContentRenderer:
         if self._own:
             item.update(extra)
         else:
-            self.dropped.extend(extra)
+            self.dropped.extend(left_out(extra))
         return item

@@ -10,15 +10,15 @@ from typing import Any
 
 from gateway.chat import Event, Failure, Raw, Reasoning, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
 from gateway.dialects.freeform import custom_names, unwrapped
-from gateway.dialects.json import encode
+from gateway.dialects.json import decode_event, encode
 from gateway.dialects.names import original_names
-from gateway.dialects.openai_chat.answer import NAME, chat_annotations, finish_of, refusal_text
+from gateway.dialects.openai_chat.answer import NAME, chat_annotations, finish_of, refusal_text, refused_without_words
 from gateway.dialects.openai_chat.counts import chat_usage
 from gateway.dialects.openai_chat.failure import render_error_event
 from gateway.dialects.openai_chat.reply import is_legacy
 from gateway.dialects.openai_chat.thinking import block_of
 from gateway.dialects.protocol import AnswerContext
-from gateway.dialects.sse import sse
+from gateway.dialects.sse import event_fields, sse
 from gateway.errors import GatewayError, UpstreamError
 
 
@@ -45,6 +45,7 @@ class ChatStreamRenderer:
         self._head: dict[str, Any] = {}
         self._calls: dict[int, _Call] = {}
         self._length = 0
+        self._cited = (0, 0)
         self._refused = self._stopped = self._failed = False
         self._annotations: list[dict[str, Any]] = []
         self._thoughts: dict[int, list[str]] = {}
@@ -71,7 +72,7 @@ class ChatStreamRenderer:
             case Failure():
                 return self._fail(UpstreamError("error_event", event.message, status=event.status, code=event.code))
             case Raw() if event.dialect == NAME:
-                return event.data
+                return self._raw(event)
         return b""
 
     def end(self) -> bytes:
@@ -113,12 +114,22 @@ class ChatStreamRenderer:
         }
         return self._chunk({"role": "assistant", "content": ""})
 
+    def _raw(self, event: Raw) -> bytes:
+        """Return a chunk of the same dialect with this stream's id, time and model (W07)."""
+        chunk = decode_event(event_fields(event.data)[1])
+        if chunk is None:
+            return b""
+        start = b"" if self._head else self._start(Start())
+        return start + sse(encode({**chunk, **self._head}))
+
     def _text(self, event: TextDelta) -> bytes:
-        start = self._length
         if not event.refusal:
             self._length += len(event.text)
         if event.annotations:
-            self._annotations += chat_annotations(event.annotations, start, self._length)
+            # A citation may come with its text or after it: it cites what came since the one before.
+            if self._cited[1] < self._length:
+                self._cited = (self._cited[1], self._length)
+            self._annotations += chat_annotations(event.annotations, *self._cited)
         if not event.text:
             return b""
         self._refused = self._refused or event.refusal
@@ -183,7 +194,7 @@ class ChatStreamRenderer:
 
     def _stop(self, event: Stop) -> bytes:
         out = self._finish_calls()
-        if event.reason == "refusal" and not self._refused and NAME not in event.extra:
+        if not self._refused and refused_without_words(event.reason, event.extra):
             out += self._chunk({"refusal": refusal_text(event.extra)})
         if self._annotations:
             notes = [{"index": index, **note} for index, note in enumerate(self._annotations)]

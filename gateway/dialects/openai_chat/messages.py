@@ -12,6 +12,7 @@ from gateway.chat import ChatRequest, Message, Part, Reasoning, Refusal, Text, T
 from gateway.dialects.freeform import wrapped
 from gateway.dialects.names import wire_name
 from gateway.dialects.openai_chat.content import ContentRenderer
+from gateway.dialects.openai_chat.fields import left_out
 from gateway.dialects.openai_chat.thinking import block_of, carrier
 from gateway.dialects.openai_chat.tools import LEGACY, NAME
 from gateway.dialects.protocol import Target
@@ -79,7 +80,7 @@ class MessageRenderer:
         if self._own:
             wire.update(message.extra)
         else:
-            self._dropped.extend(message.extra)
+            self._dropped.extend(left_out(message.extra))
 
     def _assistant(self, message: Message) -> dict[str, Any] | None:
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
@@ -131,7 +132,7 @@ class MessageRenderer:
         if self._own:
             wire.update(call.extra)
         else:
-            self._dropped.extend(call.extra)
+            self._dropped.extend(left_out(call.extra))
             if call.cache_control is not None:
                 self._dropped.append("cache_control")
         return wire
@@ -155,7 +156,7 @@ class MessageRenderer:
         for part in carriers:
             if part.cache_control is not None:
                 self._dropped.append("cache_control")
-            self._dropped.extend(part.extra)
+            self._dropped.extend(left_out(part.extra))
         shown = self._content.render(others) if others else ""
         if shown:
             label = {"type": "text", "text": f"Result of tool call {result.call_id}:"}

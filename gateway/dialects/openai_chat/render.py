@@ -23,6 +23,7 @@ from gateway.dialects.openai_chat.messages import MessageRenderer
 from gateway.dialects.openai_chat.offer import ToolRenderer
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.protocol import Rendered, Target
+from gateway.dialects.stored import refuse_stored
 from gateway.errors import BadRequest
 
 NAME = "openai_chat"
@@ -36,6 +37,7 @@ _BUCKETS = ((1024, "minimal"), (2048, "low"), (8192, "medium"), (24576, "high"))
 def render_request(chat: ChatRequest, target: Target) -> Rendered:
     """Return the upstream body. Raises: BadRequest for what chat cannot say at all."""
     own = chat.dialect == NAME
+    refuse_stored(chat)
     dropped: list[str] = []
     body: dict[str, Any] = {"model": target.model}
     body["messages"] = MessageRenderer(chat, target, dropped).render()
@@ -163,17 +165,13 @@ def _foreign_extra(body: dict[str, Any], chat: ChatRequest, dropped: list[str]) 
     """Carry what chat knows by the same meaning of a Responses request; note the rest."""
     for name, value in chat.extra.items():
         if chat.dialect == RESPONSES:
-            if name in ("previous_response_id", "conversation", "prompt", "background"):
-                if name == "background" and value is False:
-                    continue
-                # P12: what lives on OpenAI's servers cannot be left out quietly, the history would be empty.
-                raise BadRequest(f"{name} cannot be used with this target; send the whole input", param=name)
             if name == "text" and isinstance(value, dict) and set(value) == {"verbosity"}:
                 body["verbosity"] = value["verbosity"]
                 continue
             if (name, value) in _HARMLESS or (name == "include" and value == ["reasoning.encrypted_content"]):
                 continue
-        dropped.append(name)
+        if value is not None and value is not False:
+            dropped.append(name)
 
 
 _HARMLESS: tuple[tuple[str, Any], ...] = (

@@ -15,6 +15,7 @@ from gateway.dialects.openai_chat.answer import (
     finish_of,
     pieces,
     refusal_text,
+    refused_without_words,
     stop_of,
 )
 from gateway.dialects.openai_chat.calls import made_id
@@ -47,7 +48,10 @@ def parse_reply(body: bytes) -> ChatReply:
     groq = answer.get("x_groq")
     counted = answer.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None)
     sequence = first.get("stop_reason")
-    own: dict[str, Any] = {"finish_reason": finish, "answer": {k: v for k, v in answer.items() if k not in _READ}}
+    own: dict[str, Any] = {
+        "finish_reason": finish,
+        "answer": {k: v for k, v in answer.items() if k not in _READ and v != ""},
+    }
     own["choice"] = {k: v for k, v in first.items() if k not in ("index", "message", "finish_reason")}
     if isinstance(choices, list) and len(choices) > 1:
         own["choices"] = choices[1:]
@@ -148,7 +152,7 @@ def _message(reply: ChatReply, context: AnswerContext, own: dict[str, Any]) -> d
             annotations += chat_annotations(part.annotations, start, start + len(part.text))
             texts.append(part.text)
     refusal = "".join(part.text for part in reply.parts if isinstance(part, Refusal))
-    if not refusal and reply.stop == "refusal" and not own:
+    if not refusal and refused_without_words(reply.stop, reply.extra):
         refusal = refusal_text(reply.extra)
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     text = "".join(texts)

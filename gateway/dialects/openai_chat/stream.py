@@ -66,7 +66,7 @@ class ChatStreamParser:
                 continue
             before = len(out)
             self._chunk(chunk, name, out)
-            if len(out) == before and "choices" in chunk and not chunk["choices"] and not chunk.get("usage"):
+            if len(out) == before and not chunk.get("choices") and not chunk.keys() <= _PLAIN:
                 out.append(Raw(NAME, event))  # Azure's prompt_filter_results and the like
         return out
 
@@ -196,6 +196,15 @@ class ChatStreamParser:
         if self._in_block:
             self._block += 1
             self._in_block = self._block_text = False
+
+
+_PLAIN = frozenset(
+    (
+        *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"),
+        *("x_groq", "obfuscation", "provider"),
+    )
+)
+"""Members that say nothing when a chunk has neither choices nor usage."""
 
 
 def _is_first(choice: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.chat import Audio, Document, Image, Opaque, Part, Refusal, Text
 from gateway.dialects.openai_chat.content import media_type_of, split_data_url
-from gateway.dialects.openai_chat.fields import Fields, wrong
+from gateway.dialects.openai_chat.fields import Fields, left_out, wrong
 
 NAME = "openai_responses"
 
@@ -149,7 +149,7 @@ class ContentRenderer:
         if self._own:
             item.update(extra)
         else:
-            self.dropped.extend(name for name in extra if name[:1] != "@")
+            self.dropped.extend(left_out(extra))
         return item
 
 

@@ -13,7 +13,7 @@ from gateway.chat import Event, Failure, Raw, Reasoning, ReasoningDelta, Start, 
 from gateway.dialects.freeform import custom_names, unwrapped
 from gateway.dialects.json import decode_event, encode
 from gateway.dialects.names import original_names
-from gateway.dialects.openai_chat.answer import refusal_text
+from gateway.dialects.openai_chat.answer import refusal_text, refused_without_words
 from gateway.dialects.openai_responses.content import NAME, responses_annotations
 from gateway.dialects.openai_responses.failure import failed_event
 from gateway.dialects.openai_responses.response import (
@@ -33,7 +33,7 @@ from gateway.errors import GatewayError, UpstreamError
 class _Message:
     """The message item that is open: its finished parts, and the one being written."""
 
-    __slots__ = ("index", "item_id", "notes", "parts", "refusal", "text")
+    __slots__ = ("cited", "index", "item_id", "notes", "parts", "refusal", "text")
 
     def __init__(self, index: int, item_id: str) -> None:
         self.index, self.item_id = index, item_id
@@ -41,6 +41,7 @@ class _Message:
         self.text: list[str] | None = None
         self.refusal = False
         self.notes: list[dict[str, Any]] = []
+        self.cited = (0, 0)
 
 
 class _Thought:
@@ -199,8 +200,10 @@ class ResponsesStreamRenderer:
         if message is None or message.text is None or message.refusal:
             return b""  # a citation of text that was never sent
         length = sum(map(len, message.text))
+        if message.cited[1] < length:
+            message.cited = (message.cited[1], length)
         out = b""
-        for note in responses_annotations(event.annotations, max(0, length - len(event.text)), length):
+        for note in responses_annotations(event.annotations, *message.cited):
             place = {**self._place(message), "annotation_index": len(message.notes)}
             message.notes.append(note)
             out += self._event("response.output_text.annotation.added", **place, annotation=note)
@@ -219,7 +222,7 @@ class ResponsesStreamRenderer:
             out = self._event("response.output_text.done", **place, text=text, logprobs=[])
         out += self._event("response.content_part.done", **place, part=part)
         message.parts.append(part)
-        message.text, message.notes = None, []
+        message.text, message.notes, message.cited = None, [], (0, 0)
         return out
 
     def _close_message(self) -> bytes:
@@ -322,8 +325,7 @@ class ResponsesStreamRenderer:
 
     def _see_stop(self, event: Stop) -> bytes:
         out = b""
-        foreign = NAME not in event.extra and "openai_chat" not in event.extra
-        if event.reason == "refusal" and not self._refused and foreign:
+        if not self._refused and refused_without_words(event.reason, event.extra):
             out += self._text(TextDelta(refusal_text(event.extra), refusal=True))
         out += self._close_thought() + self._close_message() + self._close_calls()
         self._stop = event

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.chat import ChatRequest, OutputFormat, Tool, ToolChoice
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
+from gateway.dialects.openai_chat.fields import left_out
 from gateway.dialects.openai_chat.render import effort_of, format_name, needs_newer_limit
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.openai_responses.content import NAME
@@ -119,7 +120,7 @@ def _tool(tool: Tool, own: bool, dropped: list[str]) -> dict[str, Any] | None:
         wire["strict"] = bool(tool.strict)  # T04: its absence would mean true here
     if own:
         return {**wire, **tool.extra}
-    dropped.extend(name for name, value in tool.extra.items() if value is not None and value is not False)
+    dropped.extend(left_out(tool.extra))
     if tool.cache_control is not None:
         dropped.append("cache_control")
     return wire

@@ -8,7 +8,7 @@ from gateway.chat import ChatReply, Opaque, Part, Reasoning, Refusal, StopReason
 from gateway.dialects.freeform import custom_names, unwrapped
 from gateway.dialects.json import decode_answer, decode_event, encode
 from gateway.dialects.names import original_names
-from gateway.dialects.openai_chat.answer import refusal_text
+from gateway.dialects.openai_chat.answer import refusal_text, refused_without_words
 from gateway.dialects.openai_chat.counts import count, usage_of
 from gateway.dialects.openai_chat.failure import error_in
 from gateway.dialects.openai_chat.fields import Fields
@@ -112,8 +112,8 @@ def output_items(reply: ChatReply, context: AnswerContext) -> list[dict[str, Any
     out: list[dict[str, Any]] = []
     said: dict[str, Any] | None = None
     parts: list[Part] = list(reply.parts)
-    foreign = NAME not in reply.extra and "openai_chat" not in reply.extra
-    if reply.stop == "refusal" and foreign and not any(isinstance(part, Refusal) for part in parts):
+    worded = any(isinstance(part, Refusal) for part in parts)
+    if not worded and refused_without_words(reply.stop, reply.extra):
         parts.append(Refusal(text=refusal_text(reply.extra)))
     for part in parts:
         number = len(out)
