@@ -1,8 +1,8 @@
 """Operators' Python, run as modules of their own: by file under private names, by package from the home.
 
 Every `Modules` runs its files anew, under names nobody else uses (`gateway_plugins.<home>_<n>.<file>`). A file that
-fails leaves nothing in Python's table of modules, and tells its own line. The names are given up when the `Modules` is
-collected; until then annotations, dataclasses and imports inside functions find what they look for.
+fails leaves nothing in Python's table of modules, and tells its own line. The names of a collected `Modules` are given
+up when the next is made; until then annotations, dataclasses and imports inside functions find what they look for.
 """
 
 from __future__ import annotations
@@ -36,12 +36,17 @@ EXTRAS: Final = {
 
 _PRIVATE: Final = "gateway_plugins"
 _serial = itertools.count(1)
+_given_up: list[str] = []
+"""Packages whose `Modules` was collected. The collector may run in the midst of anybody's walk over sys.modules, so
+what it calls only notes the name."""
 
 
 class Modules:
     """The modules of one home at one moment, each run at most once."""
 
     def __init__(self, home: Home) -> None:
+        while _given_up:
+            _forget(_given_up.pop())
         self._home = home
         digest = hashlib.sha256(str(home.folder).encode()).hexdigest()[:8]
         self._package = f"{_PRIVATE}.{digest}_{next(_serial)}"
@@ -53,7 +58,7 @@ class Modules:
                 sys.modules[package].__path__ = []
         if _FINDER not in sys.meta_path:
             sys.meta_path.insert(0, _FINDER)
-        weakref.finalize(self, _forget, self._package).atexit = False
+        weakref.finalize(self, _given_up.append, self._package).atexit = False
 
     def of_file(self, path: Path) -> ModuleType:
         """Return the module of a file, or of a folder with `__init__.py`. Raises: ConfigError."""
@@ -126,7 +131,7 @@ def _is_within(filename: str, folders: Sequence[Path]) -> bool:
 
 def _below(name: str, folders: Sequence[Path]) -> dict[str, ModuleType]:
     """Return the modules called `name` or below it whose files lie in `folders`."""
-    found = {key: module for key, module in list(sys.modules.items()) if (key + ".").startswith(name + ".")}
+    found = {key: module for key, module in sys.modules.copy().items() if (key + ".").startswith(name + ".")}
     return {
         key: module for key, module in found.items() if _is_within(getattr(module, "__file__", None) or "", folders)
     }
@@ -141,8 +146,8 @@ def _how_to_install(module: str) -> str:
 
 
 def _forget(name: str) -> None:
-    """Take a module, and all below it, out of Python's table. May run in any thread, as garbage is collected in any."""
-    for key in [key for key in list(sys.modules) if (key + ".").startswith(name + ".")]:
+    """Take a module, and all below it, out of Python's table."""
+    for key in [key for key in sys.modules.copy() if (key + ".").startswith(name + ".")]:
         sys.modules.pop(key, None)
 
 

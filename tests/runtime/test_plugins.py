@@ -8,8 +8,14 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.plugin import Plugin
+from gateway.runtime.clock import SystemClock
+from gateway.runtime.config import Place, PluginConfig
+from gateway.runtime.gateway import Lasting
 from gateway.runtime.home import Home
-from gateway.runtime.plugins import Catalog, discover, hooks_of
+from gateway.runtime.load import load_config
+from gateway.runtime.plugins import Catalog, chain_of, discover, hooks_of
+from gateway.runtime.snapshot import build
+from gateway.telemetry import Logger
 
 GREET = """from gateway.plugin import Plugin
 
@@ -179,7 +185,6 @@ def test_loading_leaves_no_files_behind(houses: Houses) -> None:
 
 
 def private_modules() -> set[str]:
-    gc.collect()
     return {name for name in sys.modules if name.startswith("gateway_plugins.")}
 
 
@@ -193,14 +198,17 @@ def test_a_failed_load_leaves_no_module_behind(houses: Houses) -> None:
     assert private_modules() == before
 
 
-def test_modules_go_when_their_catalog_goes(houses: Houses) -> None:
-    before = private_modules()
+def test_modules_of_a_collected_catalog_go_at_the_next_discovery(houses: Houses) -> None:
     houses.write("plugins/greet.py", GREET)
     catalog = houses.discover()
-    catalog.load("greet")
-    assert any(name.endswith(".greet") for name in private_modules() - before)
+    name = catalog.load("greet").__module__
+    assert name in sys.modules
+    houses.discover()
+    assert name in sys.modules
     del catalog
-    assert private_modules() <= before
+    gc.collect()
+    houses.discover()
+    assert name not in sys.modules
 
 
 def test_use_loads_a_class_of_a_file_of_the_home(houses: Houses) -> None:
@@ -257,3 +265,39 @@ def test_hooks_are_what_the_class_overrides_in_the_order_of_a_request() -> None:
 
     assert hooks_of(Plugin) == ()
     assert hooks_of(More) == ("identify", "finish")
+
+
+LAZY = """from gateway.plugin import Plugin
+
+class Lazy(Plugin):
+    def word(self):
+        from .inner import WORD
+        return WORD
+"""
+
+
+def test_a_plugin_that_runs_keeps_its_modules(houses: Houses) -> None:
+    houses.write("plugins/lazy/__init__.py", LAZY)
+    houses.write("plugins/lazy/inner.py", "WORD = 'late'\n")
+    houses.write("gateway.yaml", "version: 1\nplugins: [lazy]\n")
+    catalog = houses.discover()
+    config = load_config(Home(houses.home, houses.home / "gateway.yaml"), {}, catalog)
+    snapshot = build(config, catalog, Lasting(), Logger("critical"), SystemClock())
+    del catalog
+    gc.collect()
+    assert snapshot.plugins[0].word() == "late"  # type: ignore[attr-defined]
+
+
+def entry(name: str, **options: object) -> PluginConfig:
+    return PluginConfig(name, None, options, Place("gateway.yaml", 1, 1, ""))
+
+
+def off(name: str) -> PluginConfig:
+    return PluginConfig(name, None, None, Place("gateway.yaml", 1, 1, ""))
+
+
+def test_a_routes_chain_is_the_global_one_with_its_own_laid_over() -> None:
+    everywhere = (entry("a", x=1, y=1), entry("b"), entry("c"))
+    chain = chain_of(everywhere, (entry("d"), entry("a", y=2), off("b"), off("unknown")))
+    assert [(plugin.name, plugin.options) for plugin in chain] == [("a", {"x": 1, "y": 2}), ("c", {}), ("d", {})]
+    assert chain_of(everywhere, ()) == everywhere
