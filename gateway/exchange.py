@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
 from msgspec import Raw
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -44,6 +45,7 @@ class Timeouts:
 
 
 DEFAULT_TIMEOUTS = Timeouts()
+_encode = msgspec.json.encode
 
 
 class Deadline:
@@ -211,7 +213,8 @@ class Exchange:
     def chat(self) -> ChatRequest:
         """The request in neutral words, parsed when first read. Raises: BadRequest."""
         if self._chat is None:
-            self._chat = self.dialect.parse_request(self.request.body)
+            fields = self.request.fields
+            self._chat = self.dialect.parse_request(self.request.body if fields is None else _encode(fields))
         return self._chat
 
     @chat.setter

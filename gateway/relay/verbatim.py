@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+from msgspec import Raw
+
 from gateway.dialects.sse import Piece
 from gateway.errors import GatewayError, UpstreamError
 from gateway.relay.stream import LiveStream
+
+_decode = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.encode
 
 
 class VerbatimStream(LiveStream):
@@ -20,6 +26,8 @@ class VerbatimStream(LiveStream):
         super().__init__(*args)
         self._framer = self.dialect.framer()
         self._scanner = self.dialect.scanner()
+        route = self.exchange.route
+        self._echo = self.exchange.request.model if route is not None and route.model_echo == "requested" else None
         self._show = self.chain.watcher(self.exchange)
         self._parser = self.dialect.stream_parser() if self._show else None
 
@@ -38,6 +46,8 @@ class VerbatimStream(LiveStream):
             self._observe(b"".join(events))
         if scanner.content and not self.content:
             self.commit()
+        if self._echo is not None:
+            events = [each if type(each) is Piece else event_with_model(each, self._echo) for each in events]
         return events[0] if len(events) == 1 else b"".join(events)
 
     def drain(self, error: UpstreamError | None) -> None:
@@ -60,6 +70,10 @@ class VerbatimStream(LiveStream):
 
     def _stop(self, before: list[bytes], last: bytes) -> bytes:
         scanner = self._scanner
+        shown = last
+        if self._echo is not None:
+            before = [each if type(each) is Piece else event_with_model(each, self._echo) for each in before]
+            shown = event_with_model(last, self._echo)
         out = b"".join(before)
         self.exchange.usage = scanner.usage or self.exchange.usage
         if self._parser is not None:
@@ -69,14 +83,14 @@ class VerbatimStream(LiveStream):
         if scanner.error is not None:
             if out:
                 self.put(out)
-            self.fail(scanner.error, last)
+            self.fail(scanner.error, shown)
             return b""
         if not self.content:
             self.commit()
         if out:
             self.put(out)
         self._settle_observers()
-        self.finish(last)
+        self.finish(shown)
         return b""
 
     def _observe(self, data: bytes) -> None:
@@ -99,3 +113,31 @@ def cut_short(error: UpstreamError | None) -> GatewayError:
     if error is not None and error.kind == "timeout":
         return error
     return UpstreamError("truncated", "the upstream ended the stream before its finish")
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return a JSON object whose `model`, at the top or in its `message` or `response`, reads `model`.
+
+    Every other value keeps its bytes; what is no such object is returned as it is.
+    """
+    try:
+        fields = _decode(body)
+        if "model" in fields:
+            fields["model"] = Raw(_encode(model))
+            return _encode(fields)
+        for name in ("message", "response"):
+            inner = bytes(fields.get(name, b""))
+            if inner.startswith(b"{"):
+                fields[name] = Raw(with_model(inner, model))
+                return _encode(fields)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    return body
+
+
+def event_with_model(event: bytes, model: str) -> bytes:
+    """Return a wire event (SSE with one `data:` line, or a line of NDJSON) with `with_model` applied to its object."""
+    start, end = event.find(b"{"), event.rfind(b"}")
+    if start < 0 or b'"model"' not in event:
+        return event
+    return event[:start] + with_model(event[start : end + 1], model) + event[end + 1 :]

@@ -108,7 +108,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     for entry in config.routes:
         own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
-        attempts = Attempts(route, own, Sender(own, keys, clock, log), budget, log)
+        attempts = Attempts(route, own, Sender(own, keys, clock, log, config.server.max_body_bytes), budget, log)
         running.append(Running(route, own.around(attempts.run)))
     if maker.errors:
         raise ConfigErrors(maker.errors)

@@ -1,0 +1,183 @@
+"""What an answer is: a refusal, a stream, a plain answer, a body nobody looks into, or nothing of the kind."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
+from gateway.attempts.plan import CREDENTIAL_STATUSES
+from gateway.chain import Chain
+from gateway.dialects.errors import redact_body
+from gateway.dialects.protocol import AnswerContext, Dialect
+from gateway.errors import UpstreamError
+from gateway.exchange import Attempt, Exchange, Reply
+from gateway.plugin import Clock
+from gateway.relay.decoded import DecodedResponse
+from gateway.relay.headers import for_client
+from gateway.relay.opaque import OpaqueStream
+from gateway.relay.plain import rewrite, watch
+from gateway.relay.stream import LiveStream
+from gateway.relay.translated import TranslatedStream
+from gateway.relay.verbatim import VerbatimStream, with_model
+from gateway.upstream.inflate import can_inflate
+from gateway.upstream.provider import Provider
+from gateway.upstream.transport import UpstreamResponse
+
+LARGEST_PLAIN_BYTES = 64 * 1024 * 1024
+"""A plain answer is held whole, so that a broken one is never delivered as whole; beyond this it is refused."""
+LARGEST_ERROR_BYTES = 1024 * 1024
+Lease = AbstractAsyncContextManager[UpstreamResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that was answered. `dialect` is the one the upstream speaks here; `native` says that the client's
+    endpoint was served as it is; `lease` holds the connection."""
+
+    attempt: Attempt
+    provider: Provider
+    dialect: Dialect
+    native: bool
+    lease: Lease
+
+
+class Answers:
+    """Judges the answers of one route. A Reply with a live body owns the lease from then on."""
+
+    def __init__(self, chain: Chain, clock: Clock, most_decoded_bytes: int) -> None:
+        self._chain, self._clock = chain, clock
+        self._most_decoded_bytes = most_decoded_bytes
+        self._rewrites = bool(chain.transformers)
+
+    async def judge(self, sent: Sent, response: UpstreamResponse) -> Reply:
+        """Return the answer as far as its head, and a stream's first content, are known. Raises: UpstreamError."""
+        status = response.status
+        if status >= 400:
+            raise await self._refusal(sent, response)
+        if status >= 300 or status < 200:
+            raise UpstreamError("bad_response", f"the upstream answered {status}, which is no answer to this request")
+        exchange = sent.attempt.exchange
+        endpoint = exchange.request.endpoint
+        is_chat = endpoint is not None and endpoint.kind == "chat" and endpoint.name != "count_tokens"
+        is_read = is_chat or (endpoint is not None and endpoint.name == "completions")
+        headers = for_client(response.headers) if sent.native else CIMultiDict[str]()
+        encoding = response.headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None and is_read and can_inflate(encoding):
+            headers.popall(hdrs.CONTENT_ENCODING, None)
+            response = DecodedResponse(response, encoding, self._most_decoded_bytes)
+            encoding = None
+        rewritten = is_chat and (not sent.native or self._rewrites or bool(exchange.transforms))
+        kind = response.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        if kind == "text/html" and is_read:
+            raise UpstreamError("bad_response", "the upstream answered with a web page")
+        if is_read and exchange.request.stream and encoding is None:
+            return await self._stream(sent, response, headers, kind, rewritten)
+        if encoding is None and (is_read or (endpoint is not None and kind == "application/json")):
+            body = await response.read(LARGEST_PLAIN_BYTES)
+            return await self._plain(sent, status, headers, body, is_read=is_read, rewritten=rewritten)
+        if rewritten:
+            raise UpstreamError(
+                "bad_response", f"the upstream answered in the coding {encoding}, which was not asked for"
+            )
+        if (length := response.headers.get(hdrs.CONTENT_LENGTH)) is not None:
+            headers[hdrs.CONTENT_LENGTH] = length
+        loop = asyncio.get_running_loop()
+        opaque = OpaqueStream(sent.attempt, self._chain, exchange.dialect, sent.lease, response, loop)
+        return await self._until_content(opaque, headers, status)
+
+    async def _refusal(self, sent: Sent, response: UpstreamResponse) -> UpstreamError:
+        encoding = response.headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None and can_inflate(encoding):
+            response = DecodedResponse(response, encoding, LARGEST_ERROR_BYTES)
+        body = await response.read(LARGEST_ERROR_BYTES)
+        status = response.status
+        error = sent.dialect.parse_error(status, response.headers, body)
+        error.upstream_status, error.body = status, None
+        if sent.provider.auth == "passthrough" and status in CREDENTIAL_STATUSES:
+            error.status = status  # the client's own credential: its own business
+        elif status in CREDENTIAL_STATUSES:
+            error.provider = sent.provider.name
+        elif sent.native and 400 <= status < 500 and is_object(body):
+            error.status, error.body = status, redact_body(body)  # the same dialect: its own words
+        return error
+
+    async def _stream(
+        self, sent: Sent, response: UpstreamResponse, headers: CIMultiDict[str], kind: str, rewritten: bool
+    ) -> Reply:
+        exchange, dialect = sent.attempt.exchange, sent.dialect
+        if kind == "application/json" and dialect.stream_type != kind:
+            dialect.usage(await response.read(LARGEST_ERROR_BYTES))  # raises what an error object under a 200 says
+            raise UpstreamError("bad_response", "the upstream answered whole where a stream was asked for")
+        loop = asyncio.get_running_loop()
+        stream: LiveStream
+        if rewritten:
+            headers[hdrs.CONTENT_TYPE] = exchange.dialect.stream_type
+            stream = TranslatedStream(
+                sent.attempt, self._chain, exchange.dialect, sent.lease, response, loop,
+                upstream_dialect=dialect, context=self._context(exchange),
+            )  # fmt: skip
+        else:
+            stream = VerbatimStream(sent.attempt, self._chain, exchange.dialect, sent.lease, response, loop)
+        return await self._until_content(stream, headers, response.status)
+
+    async def _until_content(self, stream: LiveStream, headers: CIMultiDict[str], status: int) -> Reply:
+        """Wait for the first content; until then the stream may still be dropped for another target."""
+        stream.start()
+        try:
+            await stream.ready
+        except BaseException:
+            stream.detach()
+            raise
+        reply = Reply(status, None, stream)
+        reply.headers = headers
+        return reply
+
+    async def _plain(
+        self, sent: Sent, status: int, headers: CIMultiDict[str], body: bytes, *, is_read: bool, rewritten: bool
+    ) -> Reply:
+        exchange, dialect = sent.attempt.exchange, sent.dialect
+        if is_read:
+            if status == 204 or not body:
+                raise UpstreamError("bad_response", "the upstream answered without a body")
+            exchange.usage = dialect.usage(body)
+        route = exchange.route
+        if rewritten:
+            answer = await rewrite(self._chain, sent.attempt, dialect.parse_reply(body))
+            exchange.usage = answer.usage or exchange.usage
+            body = exchange.dialect.render_reply(answer, self._context(exchange))
+            headers[hdrs.CONTENT_TYPE] = "application/json"
+        else:
+            if is_read and (exchange.observers or self._chain.observers):
+                watch(self._chain, sent.attempt, dialect.parse_reply(body))
+            if route is not None and route.model_echo == "requested" and is_read:
+                body = with_model(body, exchange.request.model)
+        if exchange.error is not None:  # an observer or a transform ended it
+            raise exchange.error
+        exchange.first_token_at_s = exchange.deadline.now()
+        reply = Reply(status, None, body)
+        reply.headers = headers
+        return reply
+
+    def _context(self, exchange: Exchange) -> AnswerContext:
+        route = exchange.route
+        upstreams = route is not None and route.model_echo == "upstream"
+        return AnswerContext(
+            id=exchange.id,
+            model="" if upstreams else exchange.request.model,
+            now_s=self._clock.time(),
+            request=exchange.chat,
+        )
+
+
+def is_object(body: bytes) -> bool:
+    """Return whether `body` is a JSON object."""
+    try:
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
