@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gateway.chat import JSON, ChatRequest
+
 _IN_DIALECT = {
     "thinking": {"openai_chat": "reasoning_content", "openai_responses": "reasoning"},
     "effort": {"anthropic": "thinking", "ollama": "think", "ollama_generate": "think"},
@@ -16,6 +18,13 @@ _NAMES = {"effort": "reasoning_effort"}
 def field_name(what: str, dialect: str) -> str:
     """Return what a request of `dialect` calls a thing that every dialect has under a name of its own."""
     return _IN_DIALECT.get(what, {}).get(dialect) or _NAMES.get(what, what)
+
+
+def foreign_extra(chat: ChatRequest) -> dict[str, JSON]:
+    """Return the fields only the request's own dialect knows, without another spelling of one that was carried."""
+    if chat.user is None or chat.extra.get("safety_identifier") != chat.user:
+        return chat.extra
+    return {name: value for name, value in chat.extra.items() if name != "safety_identifier"}
 
 
 class Dropped:

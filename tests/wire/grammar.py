@@ -69,6 +69,7 @@ _CONTENT = {
     "response.refusal.delta": "refusal",
     "response.refusal.done": "refusal",
 }
+_NEUTRAL_ITEMS = ("message", "reasoning", "function_call", "custom_tool_call")
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
 
 
@@ -102,12 +103,18 @@ def _items(events: list[dict[str, Any]], *, failed: bool) -> dict[int, dict[str,
     texts: dict[tuple[int, int], str] = {}
     done: dict[int, dict[str, Any]] = {}
     for event in events:
-        kind, index = event["type"], event["output_index"]
+        kind, index = event["type"], event.get("output_index")
+        if index is None:
+            continue  # an event of the same dialect that has no neutral words
         if kind == "response.output_item.added":
             assert index == len(opened), "items are added in order"
             opened[index] = event["item"]
             continue
         assert index in opened and index not in done, f"{kind} outside its item"
+        if opened[index]["type"] not in _NEUTRAL_ITEMS:
+            if kind == "response.output_item.done":
+                done[index] = event["item"]
+            continue
         item_id = event["item"]["id"] if "item" in event else event["item_id"]
         assert item_id == opened[index]["id"]
         place = (index, event.get("content_index", event.get("summary_index", 0)))

@@ -16,7 +16,7 @@ from gateway.dialects.freeform import as_function
 from gateway.dialects.json import decode_event, raw
 from gateway.dialects.members import body_bytes
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import Dropped, field_name
+from gateway.dialects.notice import Dropped, field_name, foreign_extra
 from gateway.dialects.protocol import Rendered, Target
 from gateway.errors import BadRequest
 
@@ -188,7 +188,7 @@ def _write_rest(body: dict[str, Any], chat: ChatRequest, own: bool, dropped: Dro
             body["output_config"] = body.get("output_config", {}) | extra.pop("output_config")
         body |= extra
     else:
-        dropped.add_set(chat.extra)
+        dropped.add_set(foreign_extra(chat))
         dropped.add_set({"metadata": chat.metadata, "seed": chat.seed})
         dropped.add_set(
             (name, value or None)

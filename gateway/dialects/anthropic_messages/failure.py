@@ -64,7 +64,8 @@ def error_object(error: GatewayError, request_id: str) -> tuple[int, dict[str, A
     words = words_of(error.status)
     # The upstream's own type stays unless it speaks of something else than the status does: a refused
     # credential of the gateway's is a 502 here and must not look like the client's.
-    fits = error_type == words.anthropic or (error_type in _UPSTREAM_FAULTS) == (error.status >= 500)
+    # OpenAI says `invalid_request_error` for a missing model too, where Anthropic has a narrower word.
+    fits = (error_type in _UPSTREAM_FAULTS) == (error.status >= 500) and error_type != "invalid_request_error"
     if error.status not in TABLE or error_type not in ANTHROPIC_TYPES or not fits:
         error_type = words.anthropic
     inner: dict[str, Any] = {"type": error_type, "message": error.message}

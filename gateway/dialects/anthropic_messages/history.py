@@ -84,7 +84,7 @@ class HistoryWriter:
             if joinable and role == "user":
                 turns[-1].blocks += blocks
                 turns[-1].extra |= extra
-                joinable = message.role == "tool"
+                joinable = message.role == "tool" or not self._own
             else:
                 turns.append(_Turn(role=role, blocks=blocks, extra=extra))
                 joinable = message.role == "tool"
