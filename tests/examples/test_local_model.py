@@ -21,7 +21,7 @@ HOME = ROOT / "examples" / "local_model"
 PYTHON = ROOT / ".tools" / "local-model" / "bin" / "python"
 QUESTION = "Tell me about the sea in one sentence."
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 @asynccontextmanager
