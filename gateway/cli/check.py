@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli import show
-from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, decide
+from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, decide, router_of
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.errors import ConfigError, ConfigErrors
+from gateway.router import Router
 from gateway.runtime.clock import SystemClock
-from gateway.runtime.config import CheckConfig, Config
+from gateway.runtime.config import CheckConfig, Config, RouteConfig
 from gateway.runtime.gateway import Lasting
 from gateway.runtime.snapshot import build
 from gateway.telemetry import Logger
@@ -39,27 +38,19 @@ def _built(loaded: Loaded) -> list[ConfigError]:
         return error.errors
     except ConfigError as error:
         return [error]
-    except Exception as error:  # a plugin's own code; the person who checks wants a sentence, not a traceback
-        where = next(
-            (frame for frame in reversed(traceback.extract_tb(error.__traceback__)) if "plugins" in frame.filename),
-            None,
-        )
-        file, line = (loaded.home.shown(Path(where.filename)), where.lineno or 0) if where else ("", 0)
-        return [
-            ConfigError(f"a plugin could not be made: {type(error).__name__}: {error}", file=file, line=line, column=1)
-        ]
     return []
 
 
 def failures(config: Config) -> list[ConfigError]:
     """Return an error, at its place, for everything that `checks:` expects and the configuration does not do."""
-    return [error for one in config.checks for error in _failures(config, one)]
+    router = router_of(config)
+    return [error for one in config.checks for error in _failures(config, router, one)]
 
 
-def _failures(config: Config, one: CheckConfig) -> list[ConfigError]:
+def _failures(config: Config, router: Router[RouteConfig], one: CheckConfig) -> list[ConfigError]:
     asked = _asked(one.given)
     # Keys are set where the gateway runs, not where it is checked: without one a provider counts as enabled.
-    decision = decide(config, asked)
+    decision = decide(config, asked, router)
     first = decision.first(with_disabled=True)
     found: list[tuple[str, str]] = []
     expected_route, expected_target = one.expect.get("route"), one.expect.get("target")

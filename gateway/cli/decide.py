@@ -65,11 +65,15 @@ class Decision:
         return next((step for step in self.steps if step.state in usable and step.cause in ("target", "any")), None)
 
 
-def decide(config: Config, asked: Asked) -> Decision:
-    """Return what the configuration does with a request."""
+def router_of(config: Config) -> Router[RouteConfig]:
+    """Return a router over the file's routes, to be shared by many decisions."""
+    return Router([(match_of(route), route) for route in config.routes])
+
+
+def decide(config: Config, asked: Asked, router: Router[RouteConfig] | None = None) -> Decision:
+    """Return what the configuration does with a request; `router` spares making one for each."""
     path = asked.path.partition("?")[0].rstrip("/") or "/"
-    router = Router([(match_of(route), route) for route in config.routes])
-    verdicts = router.explain(
+    verdicts = (router or router_of(config)).explain(
         model=asked.model,
         path=path,
         headers=CIMultiDict(asked.headers),

@@ -161,22 +161,23 @@ class _PluginMaker:
             home=self._config.home,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
         )
+        place = entry.place
+        problem, cure = "", ""
         try:
             cls = self._catalog.load(entry.name, entry.use)
             plugin = cls(options, services)
         except ConfigError as error:
-            place = entry.place
+            if error.line:
+                self.errors.append(error)
+                return None
+            problem, cure = error.problem, error.cure
+        except (
+            Exception
+        ) as error:  # a plugin call: its own fault is a configuration that may not run, told at its entry
+            problem = f'plugin "{entry.name}" could not be made: {type(error).__name__}: {error}'
+        if problem:
             self.errors.append(
-                error
-                if error.line
-                else ConfigError(
-                    error.problem,
-                    file=place.file,
-                    line=place.line,
-                    column=place.column,
-                    path=place.path,
-                    cure=error.cure,
-                )
+                ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
             )
             return None
         plugin.name = entry.name
