@@ -15,28 +15,28 @@ from gateway.dialects.json import is_json_object, text_of
 
 
 class _Call:
-    __slots__ = ("arguments", "custom", "extra", "id", "index", "name", "sent")
+    __slots__ = ("arguments", "custom", "id", "index", "name")
 
-    def __init__(self, index: int) -> None:
-        self.index = index
+    def __init__(self) -> None:
+        self.index: int | None = None  # once it was announced
         self.id = self.name = ""
         self.arguments: list[str] = []
         self.custom = False
-        self.sent = False
 
 
 class CallAssembler:
-    """The calls of one stream so far. `seed` makes the id of a call that came without one."""
+    """The calls of one stream so far; one that never gets a name is none. `seed` makes the ids of those without."""
 
-    __slots__ = ("_by_index", "_calls", "seed")
+    __slots__ = ("_announced", "_by_index", "_calls", "seed")
 
     def __init__(self) -> None:
+        self._announced = 0
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self.seed = ""
 
     def __bool__(self) -> bool:
-        return bool(self._calls)
+        return any(call.name for call in self._calls)
 
     def feed(self, pieces: object) -> list[ToolCallDelta]:
         """Take in a chunk's `tool_calls`; what is no piece of a call is passed over."""
@@ -56,10 +56,10 @@ class CallAssembler:
         """Return what was held back: names without arguments, and `{}` for a call that never got any."""
         out: list[ToolCallDelta] = []
         for call in self._calls:
-            self._announce(call, out)
-            if not call.arguments and not call.custom:
+            index = self._announce(call, out)
+            if index is not None and not call.arguments and not call.custom:
                 call.arguments.append("{}")
-                out.append(ToolCallDelta(call.index, arguments="{}"))
+                out.append(ToolCallDelta(index, arguments="{}"))
         return out
 
     def _piece(self, piece: dict[str, Any], out: list[ToolCallDelta]) -> None:
@@ -85,12 +85,15 @@ class CallAssembler:
         call.custom = call.custom or custom is not None
         if call_id and not call.id:
             call.id = call_id
-        if name and not call.sent and name != call.name:
+        if name and call.index is None and name != call.name:
             call.name += name
         if arguments:
-            self._announce_until(call, out)
+            for known in self._calls[: self._calls.index(call)]:
+                self._announce(known, out)
+            index = self._announce(call, out)
             call.arguments.append(arguments)
-            out.append(ToolCallDelta(call.index, arguments=arguments, custom=call.custom))
+            if index is not None:
+                out.append(ToolCallDelta(index, arguments=arguments, custom=call.custom))
 
     def _call(self, number: object, call_id: str, name: str, arguments: str) -> _Call | None:
         """Return the call a piece belongs to: a new one, or one that was seen."""
@@ -103,7 +106,7 @@ class CallAssembler:
         if call is None:
             if not (name or call_id):
                 return None  # a piece of nothing
-            call = _Call(len(self._calls))
+            call = _Call()
             self._calls.append(call)
             if index is not None:
                 self._by_index[index] = call
@@ -114,20 +117,20 @@ class CallAssembler:
             return bool(call.id) and call.id != call_id
         # Neither id nor a number of its own: a call whose arguments are whole is over when a name comes.
         if not call.arguments:
-            return index is None and bool(call.name) and bool(arguments) and call.sent
+            return index is None and bool(call.name) and bool(arguments) and call.index is not None
         return bool(arguments) and call.arguments[-1].endswith("}") and is_json_object("".join(call.arguments))
 
-    def _announce_until(self, call: _Call, out: list[ToolCallDelta]) -> None:
-        for known in self._calls[: call.index + 1]:
-            self._announce(known, out)
-
-    def _announce(self, call: _Call, out: list[ToolCallDelta]) -> None:
-        if call.sent:
-            return
-        call.sent = True
-        if not call.id:
-            call.id = made_id(self.seed, call.index, call.name)
-        out.append(ToolCallDelta(call.index, id=call.id, name=call.name, custom=call.custom))
+    def _announce(self, call: _Call, out: list[ToolCallDelta]) -> int | None:
+        """Return the call's number, None while it has no name; the first time say who it is and what it held back."""
+        if call.index is None and call.name:
+            call.index = self._announced
+            self._announced += 1
+            if not call.id:
+                call.id = made_id(self.seed, call.index, call.name)
+            out.append(ToolCallDelta(call.index, id=call.id, name=call.name, custom=call.custom))
+            if call.arguments:
+                out.append(ToolCallDelta(call.index, arguments="".join(call.arguments), custom=call.custom))
+        return call.index
 
 
 def made_id(seed: str, index: int, name: str) -> str:

@@ -81,6 +81,7 @@ class ResponsesStreamRenderer:
         self._thought: _Thought | None = None
         self._calls: dict[int, _Call] = {}
         self._raw_indices: dict[int, int] = {}
+        self._raw_items: dict[int, dict[str, Any]] = {}
         self._refused = self._over = False
         self._stop: Stop | None = None
         self._usage: Usage | None = None
@@ -327,25 +328,35 @@ class ResponsesStreamRenderer:
         out = b""
         if not self._refused and refused_without_words(event.reason, event.extra):
             out += self._text(TextDelta(refusal_text(event.extra), refusal=True))
-        out += self._close_thought() + self._close_message() + self._close_calls()
+        out += self._close_thought() + self._close_message() + self._close_calls() + self._close_raw()
         self._stop = event
         return out
 
     def _raw(self, event: Raw) -> bytes:
-        """Return an event of the same dialect with numbers that fit this stream."""
+        """Return an event of the same dialect with numbers that fit this stream. One of an item that was never added,
+        or is done, is left out."""
         value = decode_event(event_fields(event.data)[1])
         kind = value.get("type") if value is not None else None
         if value is None or not isinstance(kind, str):
             return b""
-        index = value.get("output_index")
-        if isinstance(index, int):
-            if index not in self._raw_indices:
-                self._raw_indices[index] = self._take_index()
-            value["output_index"] = index = self._raw_indices[index]
-            if kind == "response.output_item.done" and isinstance(value.get("item"), dict):
-                self._output[index] = value["item"]
         fields = {name: inner for name, inner in value.items() if name not in ("type", "sequence_number")}
+        given, item = value.get("output_index"), value.get("item")
+        if isinstance(given, int):
+            if kind == "response.output_item.added" and isinstance(item, dict) and given not in self._raw_indices:
+                self._raw_indices[given] = self._take_index()
+                self._raw_items[given] = item
+            elif given not in self._raw_items or kind == "response.output_item.added":
+                return b""
+            fields["output_index"] = index = self._raw_indices[given]
+            if kind == "response.output_item.done":
+                first = self._raw_items.pop(given)
+                done = {**(item if isinstance(item, dict) else first), "id": first.get("id")}
+                return self._done(index, done)
         return self._event(kind, **fields)
+
+    def _close_raw(self) -> bytes:
+        items, self._raw_items = self._raw_items, {}
+        return b"".join(self._done(self._raw_indices[given], item) for given, item in items.items())
 
 
 def _part(message: _Message, text: str) -> dict[str, Any]:
