@@ -57,6 +57,7 @@ class LiveStream:
         self._done: asyncio.Future[None] = loop.create_future()
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._waiting = False
         self._tail = b""
         self._over = False
         self._closed = False
@@ -119,7 +120,8 @@ class LiveStream:
         self._held_bytes += len(out)
         if self._held_bytes > HELD_BYTES:
             self.content = True
-            if self._held_bytes > WAITING_BYTES:
+            if self._held_bytes > WAITING_BYTES and not self._waiting:
+                self._waiting = True
                 self._response.pause()
 
     def commit(self) -> None:
@@ -181,7 +183,7 @@ class LiveStream:
             self._held = []
         if client.paused:
             self._response.pause()
-        elif self._held_bytes > WAITING_BYTES:
+        elif self._waiting:
             self._response.resume()
         await self._done
         return await self._close_client(client)

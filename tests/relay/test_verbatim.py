@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 
 import aiohttp
 import pytest
@@ -253,3 +255,46 @@ async def test_multipart_model_becomes_the_targets() -> None:
             assert got.status == 200
             assert upstream.requests[0].body == form % b"real"
             assert upstream.requests[0].path == "/base/v1/audio/transcriptions"
+
+
+async def test_model_echo_puts_the_asked_name_into_every_event_and_changes_nothing_else() -> None:
+    async with ScriptedUpstream([reply_bytes(STREAMS["openai"], 200, [("content-type", "text/event-stream")])]) as upstream:
+        text = config(upstream).replace('targets: ["openai_up/*"]', "targets: [openai_up/real], model_echo: requested", 1)
+        async with running_gateway(text) as gateway:
+            got = await gateway.post(CHAT, body=body_for("openai", True).replace(b'"m"', b'"asked"'))
+            assert got.body == STREAMS["openai"].replace(b'"model":"m"', b'"model":"asked"')
+    async with ScriptedUpstream(reply_json(PLAIN["openai"])) as upstream:
+        text = config(upstream).replace('targets: ["openai_up/*"]', "targets: [openai_up/real], model_echo: requested", 1)
+        async with running_gateway(text) as gateway:
+            assert (await gateway.post(CHAT, body=body_for("openai", False))).json() == {**PLAIN["openai"], "model": "m"}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_answer_compressed_though_nobody_asked_arrives_whole(coding: str, stream: bool) -> None:
+    plain = STREAMS["openai"] if stream else json.dumps(PLAIN["openai"]).encode()
+    packed = gzip.compress(plain) if coding == "gzip" else zlib.compress(plain)
+    kind = "text/event-stream" if stream else "application/json"
+    answer = reply_bytes(packed, 200, [("content-type", kind), ("content-encoding", coding)])
+    async with ScriptedUpstream([answer]) as upstream, running_gateway(config(upstream)) as gateway:
+        got = await gateway.post(CHAT, body=body_for("openai", stream))
+        assert (got.status, got.body) == (200, plain)
+        assert "content-encoding" not in got.headers
+        assert upstream.requests[0].header("accept-encoding") == "identity"
+
+
+async def test_gzip_bomb_is_a_502_and_not_the_memory() -> None:
+    bomb = gzip.compress(b"\0" * 3_000_000)
+    answer = reply_bytes(bomb, 200, [("content-type", "application/json"), ("content-encoding", "gzip")])
+    async with ScriptedUpstream([answer]) as upstream:
+        async with running_gateway(config(upstream).replace("plugins:", "server: {max_body: 1MiB}\nplugins:")) as gateway:
+            got = await gateway.post(CHAT, body=body_for("openai", False))
+            assert (got.status, got.json()["error"]["code"]) == (502, "bad_upstream_response")
+
+
+async def test_event_too_large_to_keep_passes_unparsed() -> None:
+    big = b'data: {"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % (b"x" * 3_000_000)
+    stream = big + STREAMS["openai"]
+    answer = reply_bytes(stream, 200, [("content-type", "text/event-stream")])
+    async with ScriptedUpstream([answer]) as upstream, running_gateway(config(upstream)) as gateway:
+        assert (await gateway.post(CHAT, body=body_for("openai", True))).body == stream
