@@ -1,8 +1,7 @@
-"""One HTTP/1.1 connection to an upstream: bytes in, one answer at a time out.
+"""One HTTP/1.1 connection to an upstream: bytes in, one answer at a time out, to a reader or a sink.
 
-The hot path of the gateway. What a plain answer costs: one parser call for its segment, a Python call a header,
-one future. Chunks go from the C parser straight into a list (`on_body` is the list's own `append`) and
-are handed on once per segment, however many HTTP chunks it held.
+The hot path of the gateway. What a plain answer costs: one parser call for its segment, a Python call a header, one
+future. What a segment brings is handed on once, however many HTTP chunks it held.
 """
 
 from __future__ import annotations
@@ -12,57 +11,43 @@ import math
 from typing import TYPE_CHECKING
 
 import httptools
-from multidict import CIMultiDict
 
 from gateway.errors import UpstreamError
+from gateway.upstream.answer import BODY, CLOSED, DONE, HEAD, IDLE, MAX_HEAD_BYTES, AnswerParser, head_too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.upstream.transport import Sink
 
-MAX_HEAD_BYTES = 64 * 1024
-MAX_INTERIM = 16
 MAX_HELD_BYTES = 256 * 1024
 
-IDLE, HEAD, BODY, DONE, CLOSED = range(5)
-"""In the pool · waiting for a head · inside a body · answer complete · closed, or being closed."""
 
-
-class Connection(asyncio.Protocol):
+class Connection(AnswerParser, asyncio.Protocol):
     """A connection and the answer on it. Its owner (`direct.Call`) is the only one to touch it while it is in use.
 
-    `reused` says whether it served a request before; `received` counts the bytes of the present answer, heads of
-    interim ones included; `reusable` is meaningful once DONE. `error` is what broke it.
+    `reused` says whether it served a request before; `uploading` that its request may not be out yet; `drained` is
+    a future while upstream takes no more of it.
     """
 
     __slots__ = (
-        "_armed", "_barren", "_buffered", "_chunks", "_counted", "_expires", "_interim", "_limit", "_loop", "_method",
-        "_on_idle_lost", "_parser", "_raw_headers", "_read_paused", "_timer", "_waiter", "drained", "error",
-        "headers", "on_body", "received", "reusable", "reused", "sink", "state", "status", "transport", "uploading",
+        "_armed", "_barren", "_buffered", "_counted", "_expires", "_limit", "_loop", "_on_idle_lost", "_read_paused",
+        "_timer", "_waiter", "drained", "reused", "sink", "transport", "uploading",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_idle_lost: Callable[[Connection], None]) -> None:
+        super().__init__()
         self._loop = loop
         self._on_idle_lost = on_idle_lost
-        self._chunks: list[bytes] = []
-        self.on_body = self._chunks.append
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self._raw_headers: list[tuple[bytes, bytes]] = []
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed = self._expires = math.inf
-        self._barren = self._buffered = self._counted = self._interim = 0
+        self._barren = self._buffered = self._counted = 0
         self._limit: int | None = None
         self._read_paused = False
-        self._method = ""
-        self.state = IDLE
-        self.status = self.received = 0
-        self.headers: CIMultiDict[str] = CIMultiDict()
-        self.reused = self.reusable = self.uploading = False
-        self.error: BaseException | None = None
+        self.reused = self.uploading = False
         self.sink: Sink | None = None
         self.drained: asyncio.Future[None] | None = None
 
@@ -70,9 +55,7 @@ class Connection(asyncio.Protocol):
 
     def begin(self, method: str, expires: float) -> asyncio.Future[None]:
         """Expect an answer to a request of `method`; return the future that its head resolves."""
-        self.state = HEAD
-        self._method = method
-        self.received = self._interim = 0
+        self.await_answer(method)
         self.expire_at(expires)
         self._waiter = waiter = self._loop.create_future()
         return waiter
@@ -94,6 +77,8 @@ class Connection(asyncio.Protocol):
                     await self._waiter
         if self.error is not None:
             raise self.error
+        if self.state != DONE:
+            raise UpstreamError("broken", "the answer was given up")
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -199,7 +184,7 @@ class Connection(asyncio.Protocol):
                 error.__cause__ = cause
         if self.state == HEAD:
             if error is None and self.received > MAX_HEAD_BYTES:
-                error = _head_too_large()
+                error = head_too_large()
             if error is not None:
                 self.fail(error)
             return
@@ -240,59 +225,7 @@ class Connection(asyncio.Protocol):
             self.drained.set_result(None)
         self.drained = None
 
-    # --- the parser's side -------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        if self.state == DONE:
-            # SECURITY: a second answer behind the first; stop the parser before it mixes the two.
-            raise ValueError("bytes behind the answer")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.state == HEAD:  # trailers come later, and nobody reads them
-            self._raw_headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        parser, raw = self._parser, self._raw_headers
-        self._raw_headers = []
-        assert parser is not None
-        if self.received > MAX_HEAD_BYTES and sum(len(name) + len(value) + 4 for name, value in raw) > MAX_HEAD_BYTES:
-            self._refuse(_head_too_large())
-        status = parser.get_status_code()
-        if status < 200:  # the interim answers, RFC 9110 section 15.2
-            self._interim += 1
-            if self._interim > MAX_INTERIM or status < 100 or status == 101:
-                self._refuse(UpstreamError("broken", "the upstream sent interim answers that were not asked for"))
-            return
-        if parser.get_http_version() not in ("1.1", "1.0"):
-            self._refuse(UpstreamError("broken", "the upstream answered in an unknown HTTP version"))
-        try:
-            headers = CIMultiDict([(name.decode(), value.decode()) for name, value in raw])
-        except UnicodeDecodeError:
-            headers = CIMultiDict([(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in raw])
-        coding = headers.getall("transfer-encoding", None)
-        if coding is not None and (len(coding) > 1 or coding[0].lower() != "chunked"):
-            self._refuse(UpstreamError("broken", "the upstream used a transfer coding that was not asked for"))
-        self.status = status
-        self.headers = headers
-        self.state = BODY
-        if self._method == "HEAD":
-            # llhttp would wait for the body that content-length promises, and httptools has no way to tell it
-            # otherwise: the connection is not used again.
-            self.state = DONE
-            self.reusable = False
-
-    def on_message_complete(self) -> None:
-        if self.state == BODY:
-            self.state = DONE
-            assert self._parser is not None
-            self.reusable = self._parser.should_keep_alive()
-
     # --- inside ------------------------------------------------------------------------------------
-
-    def _refuse(self, error: UpstreamError) -> None:
-        """Stop the parser from inside a callback; `data_received` finds the reason in `error`."""
-        self.error = error
-        raise error
 
     def _deliver(self, error: BaseException | None) -> None:
         """Hand on what one segment brought: to the sink, or to whoever waits for head or body."""
@@ -383,10 +316,6 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _head_too_large() -> UpstreamError:
-    return UpstreamError("broken", f"the head of the upstream's answer is larger than {MAX_HEAD_BYTES} bytes")
 
 
 def _too_large() -> UpstreamError:

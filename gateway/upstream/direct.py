@@ -17,8 +17,9 @@ from types import TracebackType
 from multidict import CIMultiDict
 
 from gateway.errors import UpstreamError
+from gateway.upstream.answer import CLOSED, DONE, IDLE
 from gateway.upstream.connect import connect, origin_of
-from gateway.upstream.connection import CLOSED, DONE, IDLE, Connection
+from gateway.upstream.connection import Connection
 from gateway.upstream.head import head_bytes
 from gateway.upstream.transport import Sink, UpstreamRequest
 

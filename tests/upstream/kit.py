@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from gateway.errors import UpstreamError
 from gateway.upstream.transport import Transport, UpstreamRequest
 
@@ -80,3 +82,14 @@ def server_tls(authority: Any, *names: str, **options: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names, **options).configure_cert(context)
     return context
+
+
+async def failure(transport: Any, request: Any = None, deadline_s: float = 20) -> UpstreamError:
+    """Return the UpstreamError of an exchange that must fail before its head."""
+    with pytest.raises(UpstreamError) as caught:
+        async with transport.send(request or post(), deadline=soon(deadline_s)):
+            pass
+    error = caught.value
+    for secret in ("127.0.0.1", "localhost", ".invalid", "::1"):
+        assert secret not in error.message
+    return error

@@ -1,38 +1,21 @@
-"""Connecting, waiting and leaving: what fails says which kind it was, and nothing stays open."""
+"""Connecting and waiting: what fails says which kind it was, and names nobody."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
-import os
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.errors import BadRequest, UpstreamError
-from gateway.scripted import Close, Gate, ScriptedUpstream, Stall, reply_bytes, reply_json
+from gateway.errors import UpstreamError
+from gateway.scripted import Close, Gate, ScriptedUpstream, Stall, reply_json
 from gateway.upstream.connect import origin_of, tls_context
-from tests.upstream.kit import Collector, MakeTransport, ask, post, server_tls, soon
+from tests.upstream.kit import Collector, MakeTransport, ask, failure, post, server_tls, soon
 
 SHORT_S = 0.05
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-async def failure(transport: Any, request: Any = None, deadline_s: float = 20) -> UpstreamError:
-    """Return the UpstreamError of an exchange that must fail before its head."""
-    with pytest.raises(UpstreamError) as caught:
-        async with transport.send(request or post(), deadline=soon(deadline_s)):
-            pass
-    error = caught.value
-    for secret in ("127.0.0.1", "localhost", ".invalid", "::1"):
-        assert secret not in error.message
-    return error
 
 
 async def test_refused_is_a_connect_failure(make_transport: MakeTransport) -> None:
@@ -118,210 +101,6 @@ async def test_a_kept_connection_obeys_each_requests_own_times(make_transport: M
         assert (await ask(transport, post(head_s=10)))[0] == 200
         assert (await ask(transport))[0] == 200
         assert (await failure(transport, post(head_s=SHORT_S))).kind == "timeout"
-        assert len(upstream.connections) == 1
-
-
-# --- leaving ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("answer", [[Stall()], [b"HTTP/1.1 200 OK\r\nX: y", Stall()]], ids=["silent", "half a head"])
-async def test_cancelling_the_wait_for_a_head_closes_the_connection(make_transport: MakeTransport, answer: Any) -> None:
-    async with ScriptedUpstream(answer) as upstream:
-        task = asyncio.ensure_future(ask(make_transport(upstream)))
-        await upstream.wait_for_request()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await upstream.wait_closed()
-
-
-async def test_cancelling_a_read_closes_the_connection(make_transport: MakeTransport) -> None:
-    gate = Gate()
-    async with ScriptedUpstream([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", gate]) as upstream:
-        task = asyncio.ensure_future(ask(make_transport(upstream)))
-        await gate.reached()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await upstream.wait_closed()
-
-
-async def test_leaving_the_block_before_the_end_closes_the_connection(make_transport: MakeTransport) -> None:
-    async with ScriptedUpstream([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", Stall()]) as upstream:
-        async with make_transport(upstream).send(post(), deadline=soon()) as response:
-            sink = Collector()
-            response.start(sink)
-            await sink.received(2)
-        await upstream.wait_closed()
-        assert sink.ends == []
-
-
-async def test_abort_closes_at_once_and_silences_the_sink(make_transport: MakeTransport) -> None:
-    async with ScriptedUpstream([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", Stall()]) as upstream:
-        async with make_transport(upstream).send(post(), deadline=soon()) as response:
-            sink = Collector()
-            response.start(sink)
-            await sink.received(2)
-            response.abort()
-            await upstream.wait_closed()
-            assert (sink.body, sink.ends) == (b"ab", [])
-        response.abort()
-        response.pause()
-        response.resume()
-
-
-async def test_a_sink_may_abort_from_inside_data(make_transport: MakeTransport) -> None:
-    class Leaver(Collector):
-        def data(self, chunk: bytes) -> None:
-            super().data(chunk)
-            response.abort()
-
-    async with (
-        ScriptedUpstream([b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", b"ab", b"cd"]) as upstream,
-        make_transport(upstream).send(post(), deadline=soon()) as response,
-    ):
-        sink = Leaver()
-        response.start(sink)
-        await upstream.wait_closed()
-        assert (len(sink.chunks), sink.ends) == (1, [])
-
-
-async def test_a_response_let_go_of_cannot_touch_the_next_one(make_direct: MakeTransport) -> None:
-    gate = Gate()
-    slow = [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", gate, b"cd"]
-    async with ScriptedUpstream([reply_json({}), slow]) as upstream:
-        transport = make_direct(upstream)
-        async with transport.send(post(), deadline=soon()) as first:
-            await first.read(100)
-        async with transport.send(post(), deadline=soon()) as second:
-            first.abort()
-            first.pause()
-            gate.open()
-            assert await second.read(100) == b"abcd"
-        assert len(upstream.connections) == 1
-
-
-async def test_a_thousand_cancels_leak_no_file(make_direct: MakeTransport) -> None:
-    async with ScriptedUpstream(Stall()) as upstream:
-        transport = make_direct(upstream)
-        await failure(transport, deadline_s=SHORT_S)
-        before = open_files()
-        for turn in range(1000):
-            task = asyncio.ensure_future(ask(transport))
-            for _ in range(turn % 12):  # cancelled at every stage of connecting and asking
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        for connection in upstream.connections:
-            await connection.peer_closed.wait()
-        while upstream.open_connections:
-            await asyncio.sleep(0)
-        assert open_files() <= before + 2
-
-
-async def test_cancelling_a_handshake_leaks_no_file(make_direct: MakeTransport) -> None:
-    async with ScriptedUpstream() as plain:
-        transport = make_direct(f"https://127.0.0.1:{plain.port}")
-        await failure(transport, post(connect_s=SHORT_S))
-        before = open_files()
-        for index in range(1, 30):
-            task = asyncio.ensure_future(ask(transport))
-            while len(plain.connections) <= index:
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await plain.wait_closed(index)
-        while plain.open_connections:
-            await asyncio.sleep(0)
-        assert open_files() <= before + 2
-
-
-# --- request bodies that are iterators ---------------------------------------------------------------
-
-
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-
-
-async def test_an_iterator_is_sent_chunked(make_transport: MakeTransport) -> None:
-    async with ScriptedUpstream(reply_json({})) as upstream:
-        transport = make_transport(upstream)
-        for _ in range(2):
-            assert (await ask(transport, post(pieces(b"abc", b"", b"defg"), head_s=10)))[0] == 200
-        assert upstream.requests[0].body == b"abcdefg"
-        assert upstream.requests[0].header("transfer-encoding") == "chunked"
-        assert upstream.requests[0].header("content-length", "absent") == "absent"
-        assert len(upstream.connections) == 1
-
-
-async def test_an_iterators_own_error_reaches_the_caller(make_transport: MakeTransport) -> None:
-    closed = []
-
-    async def failing() -> AsyncIterator[bytes]:
-        try:
-            yield b"abc"
-            raise BadRequest("the client's body is bad")
-        finally:
-            closed.append(True)
-
-    async with ScriptedUpstream(reply_json({})) as upstream:
-        with pytest.raises(BadRequest, match="body is bad"):
-            await ask(make_transport(upstream), post(failing()))
-        await upstream.wait_closed()
-        assert (upstream.requests, closed) == ([], [True])
-
-
-async def test_cancelling_an_upload_closes_connection_and_iterator(make_transport: MakeTransport) -> None:
-    started, closed = asyncio.Event(), asyncio.Event()
-
-    async def endless() -> AsyncIterator[bytes]:
-        try:
-            yield b"abc"
-            started.set()
-            await asyncio.Event().wait()
-        finally:
-            closed.set()
-
-    async with ScriptedUpstream(reply_json({})) as upstream:
-        task = asyncio.ensure_future(ask(make_transport(upstream), post(endless())))
-        await started.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await upstream.wait_closed()
-        await closed.wait()
-
-
-async def test_an_early_answer_is_returned_while_the_upload_goes_on(make_transport: MakeTransport) -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        yield b"abc"
-        await asyncio.Event().wait()
-
-    async with ScriptedUpstream([*reply_bytes(b"too large", 413), Stall()], early=True) as upstream:
-        assert await ask(make_transport(upstream), post(endless())) == (413, b"too large")
-
-
-async def test_an_early_answer_to_bytes_is_returned_and_the_connection_closed(make_direct: MakeTransport) -> None:
-    gate = Gate()
-    async with ScriptedUpstream([*reply_bytes(b"too large", 413), gate], early=True) as upstream:
-        transport = make_direct(upstream)
-        assert await ask(transport, post(b"x" * 30_000_000)) == (413, b"too large")
-        gate.open()
-        await upstream.wait_closed()
-        assert transport.idle == []
-
-
-async def test_a_large_body_arrives_whole_with_its_length(make_transport: MakeTransport) -> None:
-    body = os.urandom(5_000_000)
-    async with ScriptedUpstream(reply_json({})) as upstream:
-        transport = make_transport(upstream)
-        assert (await ask(transport, post(body)))[0] == 200
-        assert upstream.requests[0].body == body
-        assert upstream.requests[0].header("content-length") == "5000000"
-        assert (await ask(transport))[0] == 200
         assert len(upstream.connections) == 1
 
 
