@@ -46,6 +46,7 @@ class System:
     root_pid: int | None = None
     start_s: float = 0.0
     idle_rss_bytes: int = 0
+    log_path: Path | None = None
 
     def pids(self) -> list[int]:
         return tree(self.root_pid) if self.root_pid else []
@@ -162,7 +163,7 @@ def gateway(name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path)
         start_s = time.monotonic() - began
         ready = READY.search(log_path.read_text())
         assert ready is not None
-        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)))
+        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path)
 
 
 def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
@@ -184,8 +185,16 @@ def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
     finally:
         os.sched_setaffinity(0, own)
     if run.returncode:
-        raise BenchError(f"{system.name}: {run.stderr.strip()}")
+        raise BenchError(f"{system.name}: {run.stderr.strip()}{complaints(system)}")
     return Outcome(**json.loads(run.stdout))
+
+
+def complaints(system: System) -> str:
+    """Return the end of what the system logged beside its requests, for whoever has to find out why a run is void."""
+    if system.log_path is None:
+        return ""
+    lines = [line for line in system.log_path.read_text().splitlines() if '"level":"info"' not in line]
+    return "\nits log ends:\n" + "\n".join(lines[-12:])
 
 
 def nginx_program() -> str:
