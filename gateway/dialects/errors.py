@@ -124,7 +124,7 @@ _KEY_VALUE = re.compile(
 _HOSTS = re.compile(
     r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://[^\s\"'<>\\)\]}]+"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"
-    r"|\[(?=[^\]:]*:[^\]:]*:)[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?"
+    r"|\[[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,8}(?:\.[0-9.]{1,12})?\](?::\d{1,5})?"
     r"|\blocalhost(?::\d{1,5})?\b"
     r"|\b(?:[a-zA-Z0-9-]{1,63}\.){1,8}(?:com|net|org|io|ai|dev|app|cloud|co|us|eu|uk|de|fr|cn|jp|in|ru|sh|so|run|tech|site|xyz"
     r"|local|internal|intranet|lan|corp|home|svc|test|example|invalid|localhost)\b(?::\d{1,5})?(?:/[^\s\"'<>\\)]*)?"
@@ -159,7 +159,7 @@ _OVERFLOW = re.compile(
     r"maximum context length|context[ _-]?length[ _-]?exceeded|context_window_exceeded|context (?:window|length|size)"
     r"|exceed(?:s|ed)? (?:the )?(?:available |maximum |model'?s? )*context|prompt is too long|input is too long"
     r"|input length and `?max_tokens`? exceed|prompt (?:token count|length) .{0,40}exceeds|too many (?:input )?tokens"
-    r"|input tokens? (?:exceed|count exceeds)|exceed_context_size|larger than the context"
+    r"|input token(?:s? exceed| count .{0,40}exceeds)|exceed_context_size|larger than the context"
     r"|longer than the model'?s context|reduce the length of the (?:messages|prompt|input)"
     r"|requested tokens .{0,40}exceed|string too long.{0,40}messages|maximum input length|max_seq_len|max_model_len"
     r"|input (?:text )?is too large for (?:the|this) model",

@@ -54,7 +54,7 @@ class _Framer:
         self.overflow = self._inside
         out: list[bytes] = []
         start = 0
-        for end in self._ends(tail, max(0, searched - 2)):
+        for end in self._ends(tail, max(0, searched - 2), data):
             event = bytes(tail[start:end])
             if self._inside or end - start > self._limit:
                 self.overflow, self._inside = True, False
@@ -74,20 +74,26 @@ class _Framer:
     def _is_whole(self, data: bytes) -> bool:
         raise AssertionError("a framing says what a whole event is")
 
-    def _ends(self, data: bytearray, start: int) -> list[int]:
+    def _ends(self, data: bytearray, start: int, new: bytes) -> list[int]:
         raise AssertionError("a framing says where its events end")
 
 
 class SseFramer(_Framer):
     """Whole Server-Sent Events, each with its blank line, comments included."""
 
-    __slots__ = ()
+    __slots__ = ("_returns",)
+
+    def __init__(self, limit_bytes: int = LARGEST_EVENT_BYTES) -> None:
+        super().__init__(limit_bytes)
+        self._returns = False
 
     def _is_whole(self, data: bytes) -> bool:
         return data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data
 
-    def _ends(self, data: bytearray, start: int) -> list[int]:
-        if b"\r" in data:
+    def _ends(self, data: bytearray, start: int, new: bytes) -> list[int]:
+        # Only what is new is looked at: an event of 1 MB that comes in small pieces must not be read again and again.
+        self._returns = self._returns or b"\r" in new
+        if self._returns:
             return [match.end() for match in _BLANK_LINE.finditer(data, start)]
         ends = []
         at = data.find(b"\n\n", start)
@@ -105,7 +111,7 @@ class NdjsonFramer(_Framer):
     def _is_whole(self, data: bytes) -> bool:
         return data.endswith(b"\n") and data.find(b"\n") == len(data) - 1
 
-    def _ends(self, data: bytearray, start: int) -> list[int]:
+    def _ends(self, data: bytearray, start: int, new: bytes) -> list[int]:
         ends = []
         at = data.find(b"\n", start)
         while at >= 0:
