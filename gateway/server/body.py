@@ -17,30 +17,33 @@ from msgspec import Raw
 
 from gateway.attempts.multipart import find_model
 from gateway.dialects.endpoints import Endpoint
-from gateway.errors import BadRequest, RequestTimeout, TooLarge
+from gateway.errors import BadRequest, RequestTimeout, TooLarge, UpstreamError
 from gateway.exchange import ClientRequest
+from gateway.upstream.inflate import Inflater, can_inflate
 
 ACTED_ON = frozenset(
     {"model", "stream", "stream_options", "messages", "input", "prompt", "system", "instructions", "tools",
      "tool_choice", "session_id", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "user", "metadata"}
 )  # fmt: skip
 """Members whose second spelling could make the upstream read something else than the gateway did."""
-CODINGS = frozenset({"gzip", "deflate", "br", "zstd", "identity", ""})
-"""Content codings that aiohttp takes off (br and zstd where their packages are); any other would go on undecoded."""
+INLINE_BYTES = 4096
+"""Compressed bodies longer than this are inflated in a thread: the most that is taken may take a tenth of a second."""
 LONGEST_MODEL = 256
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.encode
 
 
+class BrokenBody(BadRequest):
+    """A body whose framing or compression cannot be read: whatever follows it on the connection cannot be either."""
+
+
 async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
     """Return the whole body, compression taken off; a client that expects `100 Continue` gets it.
 
-    Raises: TooLarge, RequestTimeout, BadRequest (broken chunks or compression, an expectation that is not known).
+    Raises: TooLarge, RequestTimeout, BrokenBody, BadRequest (an expectation that is not known).
     """
     payload = http.content
     headers = http.headers
-    if hdrs.CONTENT_ENCODING in headers and headers[hdrs.CONTENT_ENCODING].lower() not in CODINGS:
-        raise BadRequest("the body's content-encoding is not one that is taken; send gzip, deflate or none")
     try:
         if payload.is_eof():  # it came in one piece with its head, as most do
             body = payload.read_nowait()
@@ -55,10 +58,30 @@ async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> 
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s") from None
     except (web.RequestPayloadError, HttpProcessingError) as error:
-        raise BadRequest("the body is broken: its chunks or its compression cannot be read") from error
+        raise BrokenBody("the body's chunks cannot be read") from error
     if len(body) > max_bytes:
         raise TooLarge(f"the body is {len(body)} bytes; at most {max_bytes} are taken")
+    if hdrs.CONTENT_ENCODING in headers and body:
+        encoding = ",".join(headers.getall(hdrs.CONTENT_ENCODING))
+        if len(body) <= INLINE_BYTES:
+            return _inflate(body, encoding, max_bytes)
+        return await asyncio.to_thread(_inflate, body, encoding, max_bytes)
     return body
+
+
+def _inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return `body` decompressed. Raises: TooLarge, BrokenBody when it is malformed or cut, BadRequest."""
+    if not can_inflate(encoding):
+        raise BadRequest("the body's content-encoding is not one that is taken; send gzip, deflate or none")
+    inflater = Inflater(encoding, max_bytes)
+    try:
+        plain = inflater.feed(body)
+        inflater.end()
+    except UpstreamError as error:  # the inflater was written for answers
+        if inflater.is_over:
+            raise TooLarge(f"the body is over {max_bytes} bytes once decompressed, the most that is taken") from None
+        raise BrokenBody("the body is not compressed as it says, or cut short") from error
+    return plain
 
 
 def _continue(http: web.BaseRequest) -> None:

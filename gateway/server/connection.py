@@ -23,7 +23,7 @@ GetLimits = Callable[[], ServerConfig]
 
 ESCAPED = b'{"error":{"message":"internal error","type":"server_error","param":null,"code":"internal_error"}}'
 LONGEST_HINT = 8192
-LINGER_S = 2.0
+LINGER_S = 1.0
 """How long the rest of a body that was refused is read and dropped, so that its sender gets to see the refusal."""
 
 
@@ -38,7 +38,13 @@ class Connection(RequestHandler):
     )  # fmt: skip
 
     def __init__(self, manager: Any, *, limits: GetLimits, refuse: Refuse, **options: Any) -> None:
-        super().__init__(manager, keepalive_timeout=limits().keep_alive_s, lingering_time=LINGER_S, **options)
+        super().__init__(
+            manager,
+            keepalive_timeout=limits().keep_alive_s,
+            lingering_time=LINGER_S,
+            auto_decompress=False,  # aiohttp takes a gzip body without its checksum for whole; see body.read_body
+            **options,
+        )
         self._get_limits = limits
         self._refuse = refuse
         self._head = self._malformed = b""

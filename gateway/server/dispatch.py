@@ -22,7 +22,7 @@ from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.snapshot import Running, Snapshot
 from gateway.server import owned, paths
-from gateway.server.body import decode, read_body
+from gateway.server.body import BrokenBody, decode, read_body
 from gateway.server.hosts import check_head
 from gateway.server.pages import Pages
 from gateway.server.peers import Peers
@@ -102,6 +102,7 @@ class Dispatcher:
             exchange.notes["in_flight"] = True
             running = await self._decide(exchange, snapshot)
         except GatewayError as error:
+            exchange.closes = exchange.closes or isinstance(error, BrokenBody)
             return await routeless(exchange, snapshot, raiser(error))
         except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
             failure = InternalError("the gateway failed to handle this request")
@@ -167,6 +168,7 @@ class Dispatcher:
             allowed = allowed | set(request.endpoint.methods)
         if request.method in ("TRACE", "CONNECT"):
             allowed = allowed or {"GET", "HEAD", "POST"}
+            exchange.closes = request.method == "CONNECT"  # whose client may take what follows for a tunnel
         if allowed:
             names = ", ".join(sorted(allowed))
             error = MethodNotAllowed(

@@ -23,6 +23,8 @@ LISTING_S = 5.0
 LARGEST_LIST_BYTES = 8 * 1024 * 1024
 CREATED_S = 1735689600
 """What the lists say of when a model was made, when nobody knows: 2025-01-01."""
+DEFAULT_PAGE = 20
+"""How many models Anthropic's list shows when the caller names no limit (its API reference, November 2026)."""
 _WILD = frozenset("*?[")
 
 
@@ -128,13 +130,15 @@ class Models:
         """Return the page of the list that `limit`, `after_id` and `before_id` ask for."""
         asked = {key: values[-1] for key, values in parse_qs(query).items()}
         ids = list(names)
-        limit = int(asked["limit"]) if asked.get("limit", "").isdecimal() else 20
-        limit = max(1, min(limit, 1000))
-        if asked.get("after_id") in names:
-            ids = ids[ids.index(asked["after_id"]) + 1 :]
-        elif asked.get("before_id") in names:
-            ids = ids[: ids.index(asked["before_id"])][-limit:]
-        page = ids[:limit]
+        given = asked.get("limit", "")
+        limit = max(1, min(int(given), 1000)) if given.isdecimal() and len(given) < 10 else DEFAULT_PAGE
+        if asked.get("before_id") in names:  # the page before: its end touches the id, more may lie before it
+            ids = ids[: ids.index(asked["before_id"])]
+            page = ids[-limit:]
+        else:
+            if asked.get("after_id") in names:
+                ids = ids[ids.index(asked["after_id"]) + 1 :]
+            page = ids[:limit]
         return {
             "data": [self.anthropic_one(name, names[name]) for name in page],
             "has_more": len(ids) > len(page),

@@ -71,6 +71,11 @@ class Inflater:
         if self._held or (self._stream is not None and not self._stream.eof):
             raise UpstreamError("broken", "the upstream's compressed answer is cut short")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the body came to more than the cap."""
+        return self._left < 0
+
     def _take(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
