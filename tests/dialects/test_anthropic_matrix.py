@@ -90,7 +90,7 @@ def test_a_stream_cut_anywhere_before_its_finish_never_ends_well(source: str, ta
     ))  # fmt: skip
     if source == "ollama":
         before = whole.rindex(b"\n", 0, before)
-    for cut in range(0, before, 7):
+    for cut in range(0, before, 29):
         events = CHECKS[target](translate(DIALECTS[source], DIALECTS[target], CONTEXT, [whole[:cut]]))
         assert "error" in events[-1] or events[-1].get("type") == "error", cut
 
