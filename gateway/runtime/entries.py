@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator
 from gateway.errors import ConfigError
 from gateway.runtime.config import Place, PluginConfig
 from gateway.runtime.document import Node, path_text
+from gateway.runtime.found import MOST, Found
 from gateway.runtime.options import convert, lay_over
 from gateway.runtime.schema import Catalog
 from gateway.runtime.subschemas import settle
@@ -37,10 +39,10 @@ class Entry:
 class EntryReader:
     """Reads chains; collects errors."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, errors: Found) -> None:
         self.catalog = catalog
         self.names = frozenset(catalog.names())
-        self.errors: list[ConfigError] = []
+        self.errors = errors
         self._rules: dict[tuple[str, str | None], Draft202012Validator | ConfigError] = {}
 
     def read_global(self, written: Sequence[tuple[Node, str]]) -> dict[str, tuple[PluginConfig, Entry]]:
@@ -188,7 +190,7 @@ class EntryReader:
         settle(node, rules.schema)
         given = node.plain()
         errors: list[ConfigError] = []
-        for error in rules.iter_errors(lay_over(under, given)):
+        for error in itertools.islice(rules.iter_errors(lay_over(under, given)), MOST + 1):
             steps = list(error.absolute_path)
             # What the global entry got wrong is told there, once.
             if not steps or steps[0] in given:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gateway.errors import ConfigError
 from gateway.runtime.document import Node, core_scalar, path_text
+from gateway.runtime.found import Found
 from gateway.secret import Secret
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -40,13 +40,12 @@ class Expansion:
     read: dict[Path, bytes] = field(default_factory=dict)
     secrets: list[Secret] = field(default_factory=list)
 
-    def expand(self, root: Node) -> list[ConfigError]:
-        """Expand every string below `root` in place; return what could not be, each at its place.
+    def expand(self, root: Node, errors: Found) -> None:
+        """Expand every string below `root` in place; add what could not be to `errors`.
 
         A scalar that is wholly one reference is typed again: `${PORT}` may become a number. An empty variable
         takes its default only with `:-`, as in a shell.
         """
-        errors: list[ConfigError] = []
         seen: set[int] = set()
         waiting: list[tuple[Node, tuple[str | int, ...]]] = [(root, ())]
         while waiting:
@@ -59,9 +58,8 @@ class Expansion:
             elif isinstance(node.value, str) and "${" in node.value and id(node) not in seen:
                 seen.add(id(node))
                 self._expand(node, path_text("", path), errors)
-        return errors
 
-    def _expand(self, node: Node, path: str, errors: list[ConfigError]) -> None:
+    def _expand(self, node: Node, path: str, errors: Found) -> None:
         source: str = node.value
         names: list[str] = []
         problems: list[tuple[str, str]] = []

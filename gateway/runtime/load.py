@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-from gateway.errors import ConfigError, ConfigErrors
+from gateway.errors import ConfigError
 from gateway.runtime.config import AdminConfig, CheckConfig, Config, Place, ProviderConfig, RouteConfig
-from gateway.runtime.document import MAX_BYTES, Node, read_document
+from gateway.runtime.document import Node
 from gateway.runtime.entries import EntryReader
-from gateway.runtime.expand import Expansion
+from gateway.runtime.files import FileReader
+from gateway.runtime.found import EnoughErrorsError, Found
 from gateway.runtime.home import Home
 from gateway.runtime.known import read_known
 from gateway.runtime.providers import ProviderReader, echo_provider
 from gateway.runtime.routes import RouteReader
 from gateway.runtime.schema import Catalog
 from gateway.runtime.sections import SectionReader
-from gateway.runtime.surface import CHECK, INCLUDED, sections
+from gateway.runtime.surface import CHECK
 from gateway.runtime.validate import check, shown, suggest, validator
 from gateway.secret import Secret
 
-_SECTIONS: Final = {name: validator(schema) for name, schema in sections().items()}
 _CHECK: Final = validator(CHECK)
-_ITEMIZED: Final = ("plugins", "providers", "routes", "checks", "include")
-"""Sections whose entries are checked one by one."""
 
 
 def load_config(
@@ -38,43 +35,47 @@ def load_config(
 ) -> Config:
     """Return what the home's file says. `overrides` (listen, admin, workers) win over the file.
 
-    Raises: ConfigErrors with every error found, in the order of the files.
+    Does no more than read files, so it may run in a thread. Raises: ConfigErrors with every error found (a
+    hundred at most), in the order of the files.
     """
-    return _Load(home, environ, catalog, overrides or {}).run()
+    load = _Load(home, environ, catalog, overrides or {})
+    config, is_all = None, True
+    try:
+        config = load.run()
+    except EnoughErrorsError:
+        is_all = False
+    if config is None or load.errors:
+        order = {name: number for number, name in enumerate(load.files.names)}
+        raise load.errors.sorted(order, is_all=is_all)
+    return config
 
 
 class _Load:
     def __init__(self, home: Home, environ: Mapping[str, str], catalog: Catalog, overrides: Mapping[str, str]) -> None:
         self.home, self.environ, self.catalog, self.overrides = home, environ, catalog, overrides
-        self.errors: list[ConfigError] = []
+        self.errors = Found()
         self.warnings: list[str] = []
-        self.read: dict[Path, bytes] = {}
-        self.files: list[str] = []
-        self.secrets: list[Secret] = []
-        self.is_whole = True
-        """False once a file or a section is missing: what is not declared may then stand in it."""
+        self.files = FileReader(home, environ, self.errors)
 
-    def run(self) -> Config:
-        root = self._file(self.home.file)
-        if root is None:
-            raise ConfigErrors(self.errors)
-        self._sections(root, tuple(_SECTIONS))
-        documents = [root, *self._includes(root)]
+    def run(self) -> Config | None:
+        """Return the configuration, None when there is nothing to read; why, and all else, is in `errors`."""
+        documents = self.files.documents()
+        if not documents:
+            return None
+        root = documents[0]
         providers = self._providers(documents)
-        entries = EntryReader(self.catalog)
+        entries = EntryReader(self.catalog, self.errors)
         chain = entries.read_global(_items(documents, "plugins"))
-        routes = self._routes(
-            documents, RouteReader(self.declared if self.is_whole else None, self.known, entries, chain)
-        )
-        self.errors.extend(entries.errors)
-        process = SectionReader(self.overrides)
+        declared = self.declared if self.files.is_whole else None
+        routes = self._routes(documents, RouteReader(declared, self.known, entries, chain))
+        process = SectionReader(self.overrides, self.errors)
         server = process.server(root.value.get("server"))
         admin = process.admin(root.value.get("admin"), server.listen)
-        config = Config(
+        return Config(
             home=self.home.folder,
             file=self.home.file,
-            digest=hashlib.sha256(b"".join(self.read.values())).hexdigest()[:12],
-            files=tuple(self.read),
+            digest=hashlib.sha256(b"".join(self.files.read.values())).hexdigest()[:12],
+            files=tuple(self.files.read),
             server=server,
             admin=admin,
             state=process.state(root.value.get("state")),
@@ -86,142 +87,19 @@ class _Load:
             warnings=tuple(self.warnings),
             secrets=self._secrets(providers, admin),
         )
-        self.errors.extend(process.errors)
-        if self.errors:
-            order = {file: number for number, file in enumerate(self.files)}
-            raise ConfigErrors(
-                sorted(self.errors, key=lambda error: (order.get(error.file, len(order)), error.line, error.column))
-            )
-        return config
 
     def _secrets(self, providers: tuple[ProviderConfig, ...], admin: AdminConfig) -> tuple[Secret, ...]:
-        found = [*(key for provider in providers for key in provider.credentials), admin.token, *self.secrets]
+        found = [*(key for provider in providers for key in provider.credentials), admin.token, *self.files.secrets]
         return tuple(dict.fromkeys(secret for secret in found if secret))
-
-    # --- files ---------------------------------------------------------------------------------
-
-    def _file(self, path: Path) -> Node | None:
-        """Return one file's tree, expanded; None when it cannot be read as a mapping at all."""
-        shown = self.home.shown(path)
-        self.files.append(shown)
-        try:
-            with path.open("rb") as file:
-                # One byte more than allowed is enough to know, whatever the file's size.
-                content = file.read(MAX_BYTES + 1)
-            self.read[path] = content
-            root = read_document(content, shown)
-        except OSError as error:
-            self.errors.append(
-                ConfigError(
-                    f"cannot be read: {error.strerror}",
-                    file=shown,
-                    line=1,
-                    column=1,
-                    cure="check the name and the permissions",
-                )
-            )
-            return None
-        except ConfigError as error:
-            self.errors.append(error)
-            return None
-        if not isinstance(root.value, dict):
-            self.errors.append(root.error("must be a mapping", cure='begin with "version: 1"'))
-            return None
-        expansion = Expansion(self.environ, path.parent)
-        self.errors.extend(expansion.expand(root))
-        self.read.update(expansion.read)
-        self.secrets.extend(expansion.secrets)
-        return root
-
-    def _sections(self, root: Node, allowed: tuple[str, ...]) -> None:
-        """Check each section of a file against its schema; drop those that cannot be read further."""
-        for key, node in list(root.value.items()):
-            if key not in _SECTIONS:
-                self.errors.append(root.key_error(key, f'unknown key "{key}"', cure=suggest(key, _SECTIONS)))
-            elif key not in allowed:
-                self.errors.append(
-                    root.key_error(
-                        key, f'an included file may not hold "{key}"', cure="it may hold " + ", ".join(INCLUDED)
-                    )
-                )
-            elif (node.value is not None or key == "version") and self._is_usable(node, key):
-                continue
-            del root.value[key]
-
-    def _is_usable(self, node: Node, key: str) -> bool:
-        """Check one section; take out of a mapping the settings that are wrong, so that the others are still read."""
-        found = check(node, _SECTIONS[key], key)
-        self.errors.extend(found)
-        if key in ("include", "providers") and (found or node.broken):
-            self.is_whole = False
-        if key not in ("server", "admin") or not isinstance(node.value, dict):
-            return not found and not node.broken and (key in _ITEMIZED or not node.is_broken())
-        wrong = {error.path.removeprefix(f"{key}.").partition(".")[0].partition("[")[0] for error in found}
-        for name in list(node.value):
-            if name in wrong or node.value[name].is_broken():
-                del node.value[name]
-        return True
-
-    def _includes(self, root: Node) -> list[Node]:
-        """Return the included files' trees in order."""
-        found: list[Node] = []
-        names = root.value.get("include")
-        seen = {self.home.file.resolve()}
-        for number, node in enumerate(names.value if names is not None else ()):
-            if node.broken:
-                self.is_whole = False
-                continue
-            path = f"include[{number}]"
-            files = self._matching(node, str(node.value))
-            if not files:
-                self.is_whole = False
-                what = "this include" if node.variables else f'"{node.value}"'
-                self.errors.append(
-                    node.error(
-                        f"{what} matches no file", path=path, cure="a relative path starts at the file it stands in"
-                    )
-                )
-            for file in files:
-                if file.resolve() in seen:
-                    self.errors.append(
-                        node.error(
-                            f"{'this file' if node.variables else self.home.shown(file)} is already read",
-                            path=path,
-                            cure="include each file once",
-                        )
-                    )
-                    continue
-                seen.add(file.resolve())
-                included = self._file(file)
-                if included is not None:
-                    self._sections(included, INCLUDED)
-                    found.append(included)
-        self.is_whole = self.is_whole and len(found) == len(seen) - 1
-        return found
-
-    def _matching(self, node: Node, name: str) -> list[Path]:
-        folder, pattern = self.home.file.parent, Path(name)
-        if not any(character in name for character in "*?["):
-            return [folder / name] if (folder / name).is_file() else []
-        if pattern.is_absolute():
-            folder, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
-        try:
-            return sorted(file for file in folder.glob(str(pattern)) if file.is_file())
-        except ValueError as error:
-            self.errors.append(
-                node.error(f"not a glob: {error}", path="include", cure='write for example "routes/*.yaml"')
-            )
-            return []
-
-    # --- sections ------------------------------------------------------------------------------
 
     def _providers(self, documents: list[Node]) -> tuple[ProviderConfig, ...]:
         """Read every provider; set `declared` and `known`, the names for the routes' targets."""
         try:
-            known = read_known(self.home, self.read)
+            known = read_known(self.home, self.files.read)
         except ConfigError as error:
-            raise ConfigErrors([*self.errors, error]) from None
-        reader = ProviderReader(self.home, self.environ, known)
+            self.errors.append(error)
+            known = {}
+        reader = ProviderReader(self.home, self.environ, known, self.errors)
         providers: list[ProviderConfig] = []
         first: dict[str, Place] = {}
         for document in documents:
@@ -237,9 +115,8 @@ class _Load:
                 if provider is not None:
                     providers.append(provider)
         if "echo" not in first:
-            providers.append(echo_provider(self.files[0]))
+            providers.append(echo_provider(self.files.names[0]))
         self.declared, self.known = frozenset(first) | {"echo"}, frozenset(known)
-        self.errors.extend(reader.errors)
         self.warnings.extend(reader.warnings)
         return tuple(providers)
 
@@ -256,7 +133,6 @@ class _Load:
             route = reader.read(node, path)
             if route is not None:
                 routes.append(route)
-        self.errors.extend(reader.errors)
         return tuple(routes)
 
     def _twice(self, kind: str, name: str, place: Place, before: Place) -> None:
@@ -276,7 +152,7 @@ class _Load:
                 continue
             plain = one.plain()
             for index, name in enumerate(plain["given"].get("down", ())):
-                if self.is_whole and name not in self.declared:
+                if self.files.is_whole and name not in self.declared:
                     at = one.find(["given", "down", index])
                     self.errors.append(
                         at.error(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from gateway.errors import ConfigError
 from gateway.runtime.config import Place, ProviderConfig
 from gateway.runtime.document import Node
+from gateway.runtime.found import Found
 from gateway.runtime.home import Home
 from gateway.runtime.known import KnownProvider
 from gateway.runtime.surface import PROVIDER
@@ -33,9 +34,11 @@ _OLLAMA_ONLY: Final = ("num_ctx", "keep_alive")
 class ProviderReader:
     """Reads the entries of `providers:`; collects errors and warnings."""
 
-    def __init__(self, home: Home, environ: Mapping[str, str], known: Mapping[str, KnownProvider]) -> None:
+    def __init__(
+        self, home: Home, environ: Mapping[str, str], known: Mapping[str, KnownProvider], errors: Found
+    ) -> None:
         self.home, self.environ, self.known = home, environ, known
-        self.errors: list[ConfigError] = []
+        self.errors = errors
         self.warnings: list[str] = []
 
     def read(self, name: str, node: Node, path: str, place: Place) -> ProviderConfig | None:

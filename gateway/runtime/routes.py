@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.errors import ConfigError
 from gateway.route import Retry
 from gateway.runtime.config import Place, PluginConfig, RouteConfig, TargetConfig
 from gateway.runtime.document import Node
@@ -34,7 +33,7 @@ class RouteReader:
         chain: Mapping[str, tuple[PluginConfig, Entry]],
     ) -> None:
         self.providers, self.known, self.entries, self.chain = providers, known, entries, chain
-        self.errors: list[ConfigError] = []
+        self.errors = entries.errors
 
     def read(self, node: Node, path: str) -> RouteConfig | None:
         """Return the route, None when it is wrong; why is then in `errors`."""

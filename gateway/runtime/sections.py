@@ -9,6 +9,7 @@ from typing import Any, Final
 from gateway.errors import ConfigError
 from gateway.runtime.config import AdminConfig, ServerConfig
 from gateway.runtime.document import Node
+from gateway.runtime.found import Found
 from gateway.runtime.listen import parse_listen
 from gateway.runtime.text import duration, size
 from gateway.runtime.validate import shown
@@ -20,9 +21,9 @@ _OFF: Final = "off"
 class SectionReader:
     """Reads what its schema has let pass; collects errors. `overrides` (listen, admin, workers) win over the file."""
 
-    def __init__(self, overrides: Mapping[str, str]) -> None:
+    def __init__(self, overrides: Mapping[str, str], errors: Found) -> None:
         self.overrides = {name: value for name, value in overrides.items() if value}
-        self.errors: list[ConfigError] = []
+        self.errors = errors
 
     def server(self, node: Node | None) -> ServerConfig:
         """Return the data listener and its limits."""

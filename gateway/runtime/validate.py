@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +16,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from gateway.errors import ConfigError
 from gateway.runtime.document import Node, path_text
 from gateway.runtime.expand import holds_secret
+from gateway.runtime.found import MOST
 from gateway.runtime.subschemas import settle
 from gateway.runtime.text import FORMS
 
@@ -87,7 +89,8 @@ def check(node: Node, rules: Draft202012Validator, path: str) -> list[ConfigErro
     """Return everything about `node` that `rules` forbid, in no particular order; empty when it fits."""
     settle(node, rules.schema)
     errors: list[ConfigError] = []
-    for error in rules.iter_errors(node.plain()):
+    # One more than are told is enough to know that there are too many.
+    for error in itertools.islice(rules.iter_errors(node.plain()), MOST + 1):
         errors.extend(explain(error, node, path))
     return errors
 
@@ -137,7 +140,7 @@ def _translate(error: ValidationError, at: Node, where: str) -> Iterator[ConfigE
     if not isinstance(schema, Mapping):
         yield at.error("is not allowed here", path=where, cure="remove it")
     elif keyword in ("additionalProperties", "unevaluatedProperties"):
-        yield from _unknown_keys(schema, at, where)
+        yield from itertools.islice(_unknown_keys(schema, at, where), MOST + 1)
     elif keyword == "required":
         missing = re.match(r"'(.*)' is a required property", error.message)
         name = missing[1] if missing else ", ".join(wanted)
