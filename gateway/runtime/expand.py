@@ -51,9 +51,9 @@ class Expansion:
         while waiting:
             node, path = waiting.pop()
             if isinstance(node.value, dict):
-                waiting.extend((below, (*path, key)) for key, below in node.value.items())
+                waiting.extend((below, (*path, key)) for key, below in reversed(node.value.items()))
             elif isinstance(node.value, list):
-                waiting.extend((below, (*path, number)) for number, below in enumerate(node.value))
+                waiting.extend(reversed([(below, (*path, number)) for number, below in enumerate(node.value)]))
             # An aliased node is met more than once, and what came out of an expansion is not expanded again.
             elif isinstance(node.value, str) and "${" in node.value and id(node) not in seen:
                 seen.add(id(node))

@@ -122,3 +122,19 @@ def test_a_half_written_file_is_read_or_refused(tmp_path: Path, start: int, leng
 )
 def test_a_value_out_of_an_expansion_is_called_by_its_variable(text: str, expected: str, tmp_path: Path) -> None:
     assert f"gateway.yaml:{expected}" in errors(tmp_path, f"version: 1\n{text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"k{i}: 1\n" for i in range(1000)),
+        "plugins: [" + ",".join(f"p{i}" for i in range(1000)) + "]",
+        "providers: {openai: {headers: {" + ",".join(f"h{i}: 1" for i in range(1000)) + "}}}",
+        "checks: [" + ",".join(f'"${{A{i}}}"' for i in range(1000)) + "]",
+    ],
+    ids=["keys", "plugins", "headers", "variables"],
+)
+def test_of_a_thousand_mistakes_a_hundred_are_told(text: str, tmp_path: Path) -> None:
+    said = errors(tmp_path, f"version: 1\n{text}")
+    assert len(said) == 101
+    assert said[-1] == "more than 100 errors; mend these first"
