@@ -1,7 +1,7 @@
 """One answer out of bytes: what llhttp's callbacks collect, and what they refuse.
 
-Chunks go from the C parser straight into a list: `on_body` is the list's own `append`, no Python frame. llhttp, strict as
-httptools sets it up, itself refuses both lengths at once, two lengths, signs and lists in a length, bare CR and LF,
+Chunks go from the C parser straight into a list: `on_body` is the list's own `append`, no Python frame. llhttp, strict
+as httptools sets it up, itself refuses both lengths at once, two lengths, signs and lists in a length, bare CR and LF,
 controls in headers, folded lines and bad chunk sizes (probed with httptools 0.9, November 2026).
 """
 

@@ -199,6 +199,7 @@ class Connection(AnswerParser, asyncio.Protocol):
             # The end of the connection is the end of this body (RFC 9112 section 6.3, rule 8).
             self.state = DONE
             self._deliver(None)
+        self.reusable = False
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -209,10 +210,8 @@ class Connection(AnswerParser, asyncio.Protocol):
         elif self.state == DONE:
             self.reusable = False
         elif self.state != CLOSED:
-            text = "the upstream closed the connection before its answer was complete"
-            error = UpstreamError(
-                "broken", text if self.received else "the upstream closed the connection without an answer"
-            )
+            when = "before its answer was complete" if self.received else "without an answer"
+            error = UpstreamError("broken", f"the upstream closed the connection {when}")
             error.__cause__ = exc
             self.fail(error)
         self._parser = None  # it holds this object, and this object it
@@ -235,21 +234,13 @@ class Connection(AnswerParser, asyncio.Protocol):
             self._hold()
         if error is None and self._barren > MAX_HEAD_BYTES and self.state == BODY:
             error = UpstreamError("broken", "the upstream sent framing without a body")
-        if error is not None:
-            if self.state == BODY:
-                waiter = self._waiter
-                if waiter is not None and self._limit is None:
-                    # The head was good: its waiter gets it, and whoever reads the body the error.
-                    self._waiter = None
-                    if not waiter.done():
-                        waiter.set_result(None)
-                self.fail(error)
-            return
-        waiter = self._waiter
-        if waiter is not None and (self.state == DONE or self._limit is None):
-            self._waiter = None
-            if not waiter.done():
+        if self.state == DONE or self._limit is None:
+            # A good head goes to its waiter even before an error, which whoever reads the body will get.
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
                 waiter.set_result(None)
+        if error is not None and self.state == BODY:
+            self.fail(error)
 
     def _push(self) -> None:
         sink, chunks = self.sink, self._chunks
@@ -323,8 +314,6 @@ def _too_large() -> UpstreamError:
 
 
 def _as_upstream_error(error: BaseException) -> UpstreamError:
-    return (
-        error
-        if isinstance(error, UpstreamError)
-        else UpstreamError("broken", "the request could not be sent to its end")
-    )
+    if isinstance(error, UpstreamError):
+        return error
+    return UpstreamError("broken", "the request could not be sent to its end")
