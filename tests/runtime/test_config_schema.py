@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.runtime.document import read_document
 from gateway.runtime.home import STANDARD, Home, find_home
 from gateway.runtime.load import load_config
 from gateway.runtime.plugins import discover
+from gateway.runtime.quirks import QUIRKS
 from gateway.runtime.schema import build_schema
 from tests.runtime.configuration import FixedCatalog
 
@@ -112,3 +114,14 @@ def test_an_entry_of_the_chain_is_a_name_a_mapping_or_a_use(entry: object, fits:
 def test_off_is_for_routes() -> None:
     document = {"routes": [{"name": "a", "targets": ["echo/echo"], "plugins": [{"cors": "off"}]}]}
     assert list(Draft202012Validator(build_schema(FixedCatalog())).iter_errors(document)) == []
+
+
+def test_every_quirk_that_code_looks_up_can_be_set_and_every_other_is_gone() -> None:
+    looked_up = {
+        name
+        for path in (ROOT / "gateway").rglob("*.py")
+        if path.parent.name != "runtime"
+        for name in re.findall(r'quirks(?:\.get\(|\[)"(\w+)"', path.read_text())
+    }
+    own_settings = {"num_ctx", "keep_alive", "delay_s", "fail"}
+    assert looked_up - own_settings == QUIRKS["properties"].keys()
