@@ -64,14 +64,18 @@ _decode_later = msgspec.json.Decoder(_LaterChunk).decode
 
 
 class ChatScanner:
-    """One per stream. Finished means every choice that began has its finish_reason, or `[DONE]` came (A16, W01)."""
+    """One per stream. Finished means every choice that began has its finish_reason, or `[DONE]` came (A16, W01).
 
-    __slots__ = ("_closed", "_open", "content", "error", "finished", "terminated", "usage")
+    `usage_only` says that the event just seen was nothing but the usage: what is taken out again when the gateway
+    asked for it and the client did not (P14).
+    """
+
+    __slots__ = ("_closed", "_open", "content", "error", "finished", "terminated", "usage", "usage_only")
 
     terminator = b"data: [DONE]\n\n"
 
     def __init__(self) -> None:
-        self.content = self.finished = self.terminated = False
+        self.content = self.finished = self.terminated = self.usage_only = False
         self.error: UpstreamError | None = None
         self.usage: Usage | None = None
         self._open: set[int] = set()
@@ -79,6 +83,7 @@ class ChatScanner:
 
     def see(self, event: bytes) -> None:
         """Look at one event; never raises."""
+        self.usage_only = False
         if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
             name, data = "", event[6:-2]
         elif type(event) is Piece:
@@ -102,6 +107,7 @@ class ChatScanner:
             self._see_choices(chunk.choices)
         if chunk.usage and bytes(chunk.usage) != _NULL:
             self._count(decode_any(chunk.usage))
+            self.usage_only = chunk.choices == []
         elif chunk.x_groq:
             groq = decode_any(chunk.x_groq)
             self._count(groq.get("usage") if isinstance(groq, dict) else None)

@@ -9,62 +9,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.chat import Event, Failure, Raw, Reasoning, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
+from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
 from gateway.dialects.freeform import custom_names, unwrapped
 from gateway.dialects.json import decode_event, encode
 from gateway.dialects.names import original_names
 from gateway.dialects.openai_chat.answer import refusal_text, refused_without_words
 from gateway.dialects.openai_responses.content import NAME, responses_annotations
 from gateway.dialects.openai_responses.failure import failed_event
+from gateway.dialects.openai_responses.open_items import OpenCall, OpenMessage, OpenThought
 from gateway.dialects.openai_responses.response import (
-    call_item,
     finish,
     message_item,
-    reasoning_item,
     response_head,
     stop_status,
-    text_part,
 )
 from gateway.dialects.protocol import AnswerContext
 from gateway.dialects.sse import event_fields, sse
 from gateway.errors import GatewayError, UpstreamError
-
-
-class _Message:
-    """The message item that is open: its finished parts, and the one being written."""
-
-    __slots__ = ("cited", "index", "item_id", "notes", "parts", "refusal", "text")
-
-    def __init__(self, index: int, item_id: str) -> None:
-        self.index, self.item_id = index, item_id
-        self.parts: list[dict[str, Any]] = []
-        self.text: list[str] | None = None
-        self.refusal = False
-        self.notes: list[dict[str, Any]] = []
-        self.cited = (0, 0)
-
-
-class _Thought:
-    """The reasoning item that is open."""
-
-    __slots__ = ("block", "encrypted", "index", "item_id", "origin", "redacted", "signature", "text")
-
-    def __init__(self, index: int, item_id: str, block: int) -> None:
-        self.index, self.item_id, self.block = index, item_id, block
-        self.text: list[str] = []
-        self.signature: str | None = None
-        self.encrypted: str | None = None
-        self.redacted = False
-        self.origin = ""
-
-
-class _Call:
-    __slots__ = ("arguments", "call_id", "custom", "index", "item_id", "name", "wrapped")
-
-    def __init__(self, index: int, item_id: str, delta: ToolCallDelta, name: str, *, custom: bool) -> None:
-        self.index, self.item_id, self.call_id, self.name = index, item_id, delta.id, name
-        self.custom, self.wrapped = custom, custom and not delta.custom
-        self.arguments: list[str] = []
 
 
 class ResponsesStreamRenderer:
@@ -77,9 +38,9 @@ class ResponsesStreamRenderer:
         self._head: dict[str, Any] = {}
         self._output: dict[int, dict[str, Any]] = {}
         self._next = 0
-        self._message: _Message | None = None
-        self._thought: _Thought | None = None
-        self._calls: dict[int, _Call] = {}
+        self._message: OpenMessage | None = None
+        self._thought: OpenThought | None = None
+        self._calls: dict[int, OpenCall] = {}
         self._raw_indices: dict[int, int] = {}
         self._raw_items: dict[int, dict[str, Any]] = {}
         self._refused = self._over = False
@@ -172,12 +133,11 @@ class ResponsesStreamRenderer:
             message = self._message
             assert message is not None and message.text is not None
             message.text.append(event.text)
-            place = self._place(message)
             if event.refusal:
                 self._refused = True
-                out += self._event("response.refusal.delta", **place, delta=event.text)
+                out += self._event("response.refusal.delta", **message.place, delta=event.text)
             else:
-                out += self._event("response.output_text.delta", **place, delta=event.text, logprobs=[])
+                out += self._event("response.output_text.delta", **message.place, delta=event.text, logprobs=[])
         if event.annotations:
             out += self._annotate(event)
         return out
@@ -187,43 +147,35 @@ class ResponsesStreamRenderer:
         message = self._message
         if message is None:
             index = self._take_index()
-            message = self._message = _Message(index, f"msg_{self._context.id}_{index}")
+            message = self._message = OpenMessage(index, f"msg_{self._context.id}_{index}")
             out += self._added(index, message_item(message.item_id, [], "in_progress"))
         if message.text is not None and message.refusal != refusal:
             out += self._close_part(message)
         if message.text is None:
             message.text, message.refusal = [], refusal
-            out += self._event("response.content_part.added", **self._place(message), part=_part(message, ""))
+            out += self._event("response.content_part.added", **message.place, part=message.part(""))
         return out
 
     def _annotate(self, event: TextDelta) -> bytes:
         message = self._message
         if message is None or message.text is None or message.refusal:
             return b""  # a citation of text that was never sent
-        length = sum(map(len, message.text))
-        if message.cited[1] < length:
-            message.cited = (message.cited[1], length)
         out = b""
-        for note in responses_annotations(event.annotations, *message.cited):
-            place = {**self._place(message), "annotation_index": len(message.notes)}
+        for note in responses_annotations(event.annotations, *message.cite()):
+            place = {**message.place, "annotation_index": len(message.notes)}
             message.notes.append(note)
             out += self._event("response.output_text.annotation.added", **place, annotation=note)
         return out
 
-    def _place(self, message: _Message) -> dict[str, Any]:
-        return {"item_id": message.item_id, "output_index": message.index, "content_index": len(message.parts)}
-
-    def _close_part(self, message: _Message) -> bytes:
+    def _close_part(self, message: OpenMessage) -> bytes:
         text = "".join(message.text or ())
-        place = self._place(message)
-        part = _part(message, text)
+        place, part = message.place, message.part(text)
         if message.refusal:
             out = self._event("response.refusal.done", **place, refusal=text)
         else:
             out = self._event("response.output_text.done", **place, text=text, logprobs=[])
         out += self._event("response.content_part.done", **place, part=part)
-        message.parts.append(part)
-        message.text, message.notes, message.cited = None, [], (0, 0)
+        message.end_part(part)
         return out
 
     def _close_message(self) -> bytes:
@@ -232,7 +184,7 @@ class ResponsesStreamRenderer:
             return b""
         out = self._close_part(message) if message.text is not None else b""
         self._message = None
-        return out + self._done(message.index, message_item(message.item_id, message.parts))
+        return out + self._done(message.index, message.item())
 
     # --- reasoning -------------------------------------------------------------------------------
 
@@ -244,18 +196,15 @@ class ResponsesStreamRenderer:
             thought = None
         if thought is None:
             index = self._take_index()
-            thought = self._thought = _Thought(index, event.id or f"rs_{self._context.id}_{index}", event.block)
+            thought = self._thought = OpenThought(index, event.id or f"rs_{self._context.id}_{index}", event.block)
             out += self._added(index, {"id": thought.item_id, "type": "reasoning", "summary": []})
         if event.text:
-            place = {"item_id": thought.item_id, "output_index": thought.index, "summary_index": 0}
             if not thought.text:
                 part = {"type": "summary_text", "text": ""}
-                out += self._event("response.reasoning_summary_part.added", **place, part=part)
+                out += self._event("response.reasoning_summary_part.added", **thought.place, part=part)
             thought.text.append(event.text)
-            out += self._event("response.reasoning_summary_text.delta", **place, delta=event.text)
-        if event.signature is not None or event.encrypted is not None:
-            thought.signature, thought.encrypted = event.signature, event.encrypted
-            thought.redacted, thought.origin = event.redacted, event.origin
+            out += self._event("response.reasoning_summary_text.delta", **thought.place, delta=event.text)
+        thought.sign(event)
         return out
 
     def _close_thought(self) -> bytes:
@@ -266,18 +215,10 @@ class ResponsesStreamRenderer:
         text = "".join(thought.text)
         out = b""
         if text:
-            place = {"item_id": thought.item_id, "output_index": thought.index, "summary_index": 0}
             part = {"type": "summary_text", "text": text}
-            out += self._event("response.reasoning_summary_text.done", **place, text=text)
-            out += self._event("response.reasoning_summary_part.done", **place, part=part)
-        reasoning = Reasoning(
-            text=text,
-            signature=thought.signature,
-            encrypted=thought.encrypted,
-            redacted=thought.redacted,
-            origin=thought.origin,
-        )
-        return out + self._done(thought.index, reasoning_item(reasoning, thought.item_id))
+            out += self._event("response.reasoning_summary_text.done", **thought.place, text=text)
+            out += self._event("response.reasoning_summary_part.done", **thought.place, part=part)
+        return out + self._done(thought.index, thought.item())
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -290,18 +231,17 @@ class ResponsesStreamRenderer:
             custom = event.custom or name in self._custom
             index = self._take_index()
             item_id = f"{'ctc' if custom else 'fc'}_{self._context.id}_{index}"
-            call = self._calls[event.index] = _Call(index, item_id, event, name, custom=custom)
-            item = call_item(item_id, call.call_id, name, "", custom=custom, status="in_progress")
-            out += self._added(index, item)
+            call = self._calls[event.index] = OpenCall(index, item_id, event, name, custom=custom)
+            out += self._added(index, call.item("", "in_progress"))
         if event.arguments:
             call.arguments.append(event.arguments)
             if not call.wrapped:
                 out += self._argument(call, event.arguments)
         return out
 
-    def _argument(self, call: _Call, text: str) -> bytes:
+    def _argument(self, call: OpenCall, text: str) -> bytes:
         kind = "custom_tool_call_input" if call.custom else "function_call_arguments"
-        return self._event(f"response.{kind}.delta", item_id=call.item_id, output_index=call.index, delta=text)
+        return self._event(f"response.{kind}.delta", **call.place, delta=text)
 
     def _close_calls(self) -> bytes:
         out = b""
@@ -313,12 +253,12 @@ class ResponsesStreamRenderer:
             elif not call.custom and not text.strip():
                 out += self._argument(call, "{}")
                 text += "{}"
-            place = {"item_id": call.item_id, "output_index": call.index}
             if call.custom:
-                out += self._event("response.custom_tool_call_input.done", **place, input=text)
+                out += self._event("response.custom_tool_call_input.done", **call.place, input=text)
             else:
-                out += self._event("response.function_call_arguments.done", **place, name=call.name, arguments=text)
-            out += self._done(call.index, call_item(call.item_id, call.call_id, call.name, text, custom=call.custom))
+                done = {"name": call.name, "arguments": text}
+                out += self._event("response.function_call_arguments.done", **call.place, **done)
+            out += self._done(call.index, call.item(text))
         self._calls = {}
         return out
 
@@ -357,7 +297,3 @@ class ResponsesStreamRenderer:
     def _close_raw(self) -> bytes:
         items, self._raw_items = self._raw_items, {}
         return b"".join(self._done(self._raw_indices[given], item) for given, item in items.items())
-
-
-def _part(message: _Message, text: str) -> dict[str, Any]:
-    return {"type": "refusal", "refusal": text} if message.refusal else text_part(text, message.notes)
