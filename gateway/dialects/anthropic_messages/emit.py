@@ -26,12 +26,12 @@ from gateway.dialects.anthropic_messages.counts import render_usage
 from gateway.dialects.anthropic_messages.failure import render_error_event
 from gateway.dialects.anthropic_messages.render_blocks import Block
 from gateway.dialects.anthropic_messages.reply import CARRIED, call_id, head, is_citation, stop_name
-from gateway.dialects.anthropic_messages.scan import STOP_EVENT
+from gateway.dialects.anthropic_messages.scan import STOP_EVENT, event_data
 from gateway.dialects.freeform import wrapped
 from gateway.dialects.json import decode_event, encode, valid_json
 from gateway.dialects.names import original_names
 from gateway.dialects.protocol import AnswerContext
-from gateway.dialects.sse import event_fields, sse
+from gateway.dialects.sse import sse
 from gateway.errors import GatewayError, UpstreamError
 
 _DELTA_USAGE = (
@@ -188,7 +188,7 @@ class AnthropicWriter:
         """Pass on an event of Anthropic's own; one that belongs to a block takes that block's new index."""
         if event.dialect != DIALECT:
             return b""
-        wire = decode_event(event_fields(event.data)[1])
+        wire = decode_event(event_data(event.data))
         if wire is None:
             return b""
         if not isinstance(wire.get("index"), int):

@@ -66,7 +66,7 @@ class AnthropicScanner:
         """Take in one framed event; what cannot be read is passed over."""
         if self.content and event.startswith(_BLOCK_EVENTS):
             return
-        data = _data(event)
+        data = event_data(event)
         if not data:
             return
         try:
@@ -122,7 +122,7 @@ class AnthropicScanner:
         self.usage = self._reader.usage
 
 
-def _data(event: bytes) -> bytes:
+def event_data(event: bytes) -> bytes:
     """Return an event's data; the usual two-line shape is cut without splitting lines."""
     if event.startswith(b"event: "):
         at = event.find(b"\ndata: ")

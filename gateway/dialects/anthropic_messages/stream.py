@@ -11,8 +11,9 @@ from gateway.dialects.anthropic_messages.compose import HIDDEN_TOOL
 from gateway.dialects.anthropic_messages.counts import UsageReader
 from gateway.dialects.anthropic_messages.failure import error_of
 from gateway.dialects.anthropic_messages.reply import CARRIED, stop_of
+from gateway.dialects.anthropic_messages.scan import event_data
 from gateway.dialects.json import decode_event, text_of
-from gateway.dialects.sse import SseFramer, event_fields
+from gateway.dialects.sse import SseFramer
 
 
 class _Block:
@@ -46,7 +47,7 @@ class AnthropicParser:
             if self._framer.overflow:
                 self._fail(out, Failure("the upstream sent an event above 1 MiB", "event_too_large"))
                 break
-            wire = decode_event(event_fields(event)[1])
+            wire = decode_event(event_data(event))
             if wire is not None:
                 self._take(wire, event, out)
         return out

@@ -111,10 +111,11 @@ class OllamaParser:
 class OllamaWriter:
     """A `StreamRenderer`. Ollama's calls are whole objects: they wait until the end, in the order they began."""
 
-    __slots__ = ("_calls", "_context", "_done", "_names", "_stop", "_usage")
+    __slots__ = ("_calls", "_context", "_done", "_head", "_names", "_stop", "_usage")
 
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
+        self._head = head(context) | {"done": False}
         self._names = original_names(context.request)
         self._calls: dict[int, tuple[ToolCallDelta, list[str]]] = {}
         self._usage: Usage | None = None
@@ -173,7 +174,7 @@ class OllamaWriter:
         return self._line({"message": {"role": "assistant", "content": "", "tool_calls": calls}})
 
     def _line(self, members: dict[str, Any]) -> bytes:
-        return one_line(encode(head(self._context) | {"done": False} | members)) + b"\n"
+        return one_line(encode(self._head | members)) + b"\n"
 
 
 class OllamaGenerateWriter(OllamaWriter):
