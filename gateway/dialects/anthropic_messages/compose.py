@@ -18,6 +18,7 @@ from gateway.dialects.members import body_bytes
 from gateway.dialects.names import wire_name
 from gateway.dialects.notice import Dropped, field_name, foreign_extra
 from gateway.dialects.protocol import Rendered, Target
+from gateway.dialects.stored import refuse_stored
 from gateway.errors import BadRequest
 
 HIDDEN_TOOL = "gateway_structured_answer"
@@ -33,6 +34,7 @@ LONGEST_USER = 256
 def render_request(chat: ChatRequest, target: Target) -> Rendered:
     """Return the upstream request. Raises: BadRequest for what Anthropic cannot be asked."""
     own = chat.dialect == DIALECT
+    refuse_stored(chat)
     dropped = Dropped()
     traits = traits_of(target.model, target.quirks)
     if chat.n is not None and chat.n > 1:

@@ -34,6 +34,7 @@ from gateway.dialects.ollama_chat.images import data_of
 from gateway.dialects.ollama_chat.options import OWN, write_options
 from gateway.dialects.ollama_chat.request import CHAT, DIALECTS, fields_of
 from gateway.dialects.protocol import Rendered, Target
+from gateway.dialects.stored import refuse_stored
 from gateway.errors import BadRequest
 
 EMPTY_SCHEMA = '{"type":"object","properties":{}}'
@@ -45,6 +46,7 @@ _OWN_GENERATE = frozenset(("suffix", "template", "context", "raw", "width", "hei
 
 def render_chat(chat: ChatRequest, target: Target) -> Rendered:
     """Return an /api/chat request. Raises: BadRequest for what Ollama cannot be asked."""
+    refuse_stored(chat)
     dropped = Dropped()
     own = chat.dialect in DIALECTS
     body: dict[str, Any] = {"model": target.model, "messages": _History(chat, target, dropped).messages()}
@@ -57,6 +59,7 @@ def render_chat(chat: ChatRequest, target: Target) -> Rendered:
 
 def render_generate(chat: ChatRequest, target: Target) -> Rendered:
     """Return an /api/generate request: system texts together, everything else in order as one prompt."""
+    refuse_stored(chat)
     dropped = Dropped()
     own = chat.dialect in DIALECTS
     messages = _History(chat, target, dropped).messages()
