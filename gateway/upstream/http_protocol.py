@@ -9,13 +9,13 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
-MAX_INTERIM = 16
+from gateway.upstream.answer import MAX_HEAD_BYTES, MAX_INTERIM
 
 
 class StrictHandler(ResponseHandler):
     """Refuses what aiohttp 3.14 lets pass (seen November 2026).
 
-    Any number of interim answers; two lengths, or a transfer coding other than chunked; bytes on an idle connection,
+    Any number of interim answers; a head of any size in fields of 32 KiB; two lengths, or a transfer coding other than chunked; bytes on an idle connection,
     which it would take for the next request's answer; a reset in a body without a length, which it takes for its end.
     And after bad chunk framing it would leave the reader of the body waiting for ever.
     """
@@ -72,6 +72,8 @@ class StrictHandler(ResponseHandler):
 
 
 def _problem(message: Any) -> str:
+    if sum(len(name) + len(value) + 4 for name, value in message.raw_headers) > MAX_HEAD_BYTES:
+        return "a head that is too large"
     headers = message.headers
     lengths, codings = headers.getall("content-length", []), headers.getall("transfer-encoding", [])
     if len(lengths) > 1 or len(codings) > 1 or (lengths and codings) or any(c.lower() != "chunked" for c in codings):

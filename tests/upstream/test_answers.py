@@ -85,6 +85,22 @@ async def test_without_a_length_the_connections_end_is_the_bodys(make_transport:
         assert len(upstream.connections) == 2
 
 
+async def test_trailers_are_headers_of_no_answer(make_transport: MakeTransport) -> None:
+    with_trailer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Late: 1\r\n\r\n"
+    async with ScriptedUpstream([[with_trailer], reply_bytes(b"next")]) as upstream:
+        transport = make_transport(upstream)
+        for body in (b"ok", b"next"):
+            async with transport.send(post(), deadline=soon()) as response:
+                assert await response.read(10) == body
+                assert "x-late" not in response.headers
+
+
+async def test_a_large_head_is_taken_and_a_large_body_behind_it_does_not_count(make_direct: MakeTransport) -> None:
+    fields = [("X", "x" * 1000)] * 60
+    async with ScriptedUpstream(reply_bytes(b"y" * 150_000, headers=fields)) as upstream:
+        assert await ask(make_direct(upstream)) == (200, b"y" * 150_000)
+
+
 @pytest.mark.parametrize("status", [204, 304])
 async def test_no_body_where_http_has_none(make_transport: MakeTransport, status: int) -> None:
     answer = f"HTTP/1.1 {status} X\r\n{'Content-Length: 5' if status == 304 else 'X: y'}\r\n\r\n".encode()

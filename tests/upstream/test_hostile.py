@@ -30,6 +30,7 @@ BAD_HEADS: dict[str, Answer] = {
     "an endless length": OK + b"Content-Length: 99999999999999999999999\r\n\r\nhello",
     "NUL in a header": OK + b"X: a\0b\r\nContent-Length: 2\r\n\r\nok",
     "bare CR in a header": OK + b"X: a\rb\r\nContent-Length: 2\r\n\r\nok",
+    "66 KB of headers": [OK + b"X: " + b"x" * 1000 + b"\r\n", (b"X: " + b"x" * 1000 + b"\r\n") * 65 + b"\r\n"],
     "1 MB header": [OK + b"X: " + b"x" * 1_000_000 + b"\r\nContent-Length: 2\r\n\r\nok"],
     "1 MB of headers": [OK + b"X: " + b"x" * 1000 + b"\r\n", *[b"X: " + b"x" * 1000 + b"\r\n"] * 1000],
     "a header name without end": [OK, b"x" * 100_000, Stall()],
