@@ -18,12 +18,12 @@ import msgspec
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 SECRET_SHAPES = (
-    r"(?:sk|rk|pk|gsk|xai|sess|key)-[A-Za-z0-9_\-]{12,}|AIza[A-Za-z0-9_\-]{30,}"
-    r"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*|(?i:bearer|basic) +[A-Za-z0-9._~+/\-]{8,}=*"
+    rb"(?:sk|rk|pk|gsk|xai|sess|key)-[A-Za-z0-9_\-]{12,}|AIza[A-Za-z0-9_\-]{30,}"
+    rb"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*|(?i:bearer|basic) +[A-Za-z0-9._~+/\-]{8,}=*"
 )
 """What credentials look like: vendor key prefixes (OpenAI, Anthropic, Groq, xAI, Google), JWTs, authorization
 values."""
-SIGNS = ("sk-", "rk-", "pk-", "xai-", "sess-", "key-", "AIza", "eyJ", "earer", "EARER", "asic ", "ASIC ")
+SIGNS = (b"sk-", b"rk-", b"pk-", b"xai-", b"sess-", b"key-", b"AIza", b"eyJ", b"earer", b"EARER", b"asic ", b"ASIC ")
 """What no text with such a credential is without."""
 VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _bits = Random(os.urandom(32)).getrandbits
@@ -44,23 +44,28 @@ class Redactor:
     """Replaces credentials in text with `***`."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: set[bytes] = set()
         self._pattern = re.compile(SECRET_SHAPES)
-        self._signs: tuple[str, ...] = SIGNS
+        self._signs: tuple[bytes, ...] = SIGNS
 
     def add(self, values: Iterable[str]) -> None:
-        """Never show these again; values under 6 characters are too common to replace and are left."""
-        self._known |= {value for value in values if len(value) >= 6}
+        """Never show these again; values under 6 characters are too common to replace and are left.
+
+        A value is known as it is and as JSON writes it.
+        """
+        for value in values:
+            if len(value) >= 6:
+                self._known |= {value.encode("utf-8", "replace"), _encode(value)[1:-1]}
         known = sorted((re.escape(value) for value in self._known), key=len, reverse=True)
-        self._pattern = re.compile("|".join([*known, SECRET_SHAPES]))
+        self._pattern = re.compile(b"|".join([*known, SECRET_SHAPES]))
         self._signs = (*SIGNS, *self._known)
 
-    def clean(self, text: str) -> str:
+    def clean(self, text: bytes) -> bytes:
         """Return `text` with every credential replaced."""
         # A dozen searches for fixed words cost a tenth of one for the expression, which is rarely needed.
         for sign in self._signs:
             if sign in text:
-                return self._pattern.sub("***", text)
+                return self._pattern.sub(b"***", text)
         return text
 
 
@@ -135,10 +140,14 @@ class Logger:
         ts = self._timestamp()
         if self._text:
             rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-            text = f"{ts} {level.upper():8} {event} {rest}".rstrip().replace("\n", "\\n")
+            text = f"{ts} {level.upper():8} {event} {rest}".rstrip().replace("\n", "\\n").encode("utf-8", "replace")
         else:
-            text = _encode({"ts": ts, "level": level, "event": event, **fields}).decode("utf-8", "replace")
-        self._pending.append(self.redactor.clean(text).encode("utf-8", "replace") + b"\n")
+            try:
+                text = _encode({"ts": ts, "level": level, "event": event, **fields})
+            except UnicodeEncodeError:  # a lone surrogate, which JSON cannot carry
+                shown = {name: repr(value) for name, value in fields.items()}
+                text = _encode({"ts": ts, "level": level, "event": event, **shown})
+        self._pending.append(self.redactor.clean(text) + b"\n")
         if self._schedule is None:
             self.flush()
         elif len(self._pending) == 1:

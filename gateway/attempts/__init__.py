@@ -38,8 +38,7 @@ class Attempts:
 
     async def run(self, exchange: Exchange) -> Reply:
         """Return the first answer that may reach the client. Raises: UpstreamError, the last attempt's."""
-        plan = Plan(self._available)
-        if plan.is_empty:
+        if self._available.is_empty:
             names = ", ".join(sorted({target.provider.name for target in self._route.targets}))
             raise Unavailable(
                 f'every target of route "{self._route.name}" is disabled: no key is set for {names}',
@@ -47,15 +46,17 @@ class Attempts:
             )
         exchange.headers["x-gateway-route"] = self._route.name
         if exchange.request.stream:
-            reply = await self._go_with_keep_alive(exchange, plan)
+            reply = await self._go_with_keep_alive(exchange)
         else:
-            reply = await self._go(exchange, plan)
+            reply = await self._go(exchange)
         if not isinstance(reply.body, bytes):
             exchange.sources.append(reply.body)
         return reply
 
-    async def _go(self, exchange: Exchange, plan: Plan) -> Reply:
-        target = plan.first()
+    async def _go(self, exchange: Exchange) -> Reply:
+        target = self._available.first
+        plan: Plan | None = None
+        repeated = False
         while True:
             attempt = Attempt(exchange, target, len(exchange.attempts) + 1, exchange.deadline.now())
             exchange.attempts.append(attempt)
@@ -64,12 +65,12 @@ class Attempts:
                 f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else target.name
             )
             headers["x-gateway-attempts"] = str(attempt.number)
-            repeated, plan.repeats = plan.repeats, False
             try:
                 return await self._try(attempt)
             except UpstreamError as error:
                 attempt.error = error
                 self._note(attempt, error)
+                plan = plan or Plan(self._available)
                 following = plan.next(error)
                 if following is None or not await self._may_go_on(exchange, plan, error):
                     tell_to_stop(error)
@@ -82,6 +83,7 @@ class Attempts:
                 attempt.ended_at_s = exchange.deadline.now()
                 if repeated:
                     self._budget.give_back()
+            repeated = plan.repeats  # reached only after a failure
 
     async def _may_go_on(self, exchange: Exchange, plan: Plan, error: UpstreamError) -> bool:
         """Wait as a repetition must; False when time or the budget do not allow it."""
@@ -109,9 +111,9 @@ class Attempts:
             error=error.message,
         )
 
-    async def _go_with_keep_alive(self, exchange: Exchange, plan: Plan) -> Reply:
+    async def _go_with_keep_alive(self, exchange: Exchange) -> Reply:
         loop = asyncio.get_running_loop()
-        task = loop.create_task(self._go(exchange, plan))
+        task = loop.create_task(self._go(exchange))
         settled: asyncio.Future[None] = loop.create_future()
 
         def wake(_: Any = None) -> None:

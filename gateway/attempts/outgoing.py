@@ -7,6 +7,7 @@ the model name and the route's own edits put in; anywhere else the neutral reque
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -128,16 +129,21 @@ def client_headers(
     `is_json` leaves out the content type: what was read as JSON is sent as JSON, whatever the client called it.
     """
     named = connection_listed(headers)
-    kept = []
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower in NEVER_UPSTREAM:
-            if not (passthrough and lower in CREDENTIALS):
-                continue
-        elif lower.startswith("x-gateway-") or lower in named or (is_json and lower == "content-type"):
-            continue
-        kept.append((name, value))
+    kept = [pair for pair in headers.items() if may_go_upstream(pair[0], is_json)]
+    if named:
+        kept = [pair for pair in kept if pair[0].lower() not in named]
+    if passthrough:
+        kept += [pair for pair in headers.items() if pair[0].lower() in CREDENTIALS]
     return kept
+
+
+@lru_cache(maxsize=1024)
+def may_go_upstream(name: str, is_json: bool) -> bool:
+    """Return whether a client's header of that name, whatever its case, goes upstream. Remembered: names are few."""
+    lower = name.lower()
+    if lower in NEVER_UPSTREAM or lower.startswith("x-gateway-"):
+        return False
+    return not (is_json and lower == "content-type")
 
 
 def joined(base_path: str, tail: str) -> str:

@@ -37,10 +37,21 @@ class Available:
             cause: tuple(target for target in targets if target.provider.enabled)
             for cause, targets in route.fallbacks.items()
         }
+        self._order = (*self.targets, *self.fallbacks.get("any", ()))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no target is available at all."""
+        return not self._order
+
+    @property
+    def first(self) -> Target:
+        """The target tried first. There must be one."""
+        return self._order[0]
 
 
 class Plan:
-    """The order of one exchange's attempts.
+    """What follows the first attempt of an exchange; made when that has failed.
 
     Tries in all are at most `max(retry.attempts, number of targets and fallbacks available)`; each untried
     target comes before any repetition.
@@ -49,22 +60,16 @@ class Plan:
     def __init__(self, available: Available, rng: Callable[[], float] = random.random) -> None:
         self._retry: Retry = available.retry
         self._rng = rng
-        self._untried = list(available.targets)
+        # The first target is the first of whichever list has one.
+        self._untried = list(available.targets[1:])
         self._fallbacks = {cause: list(targets) for cause, targets in available.fallbacks.items()}
         self._untried_any: list[Target] = self._fallbacks.get("any", [])
-        self._tried: list[Target] = []
-        self._cap = max(self._retry.attempts, len(self._untried) + len(self._untried_any))
+        if not available.targets:
+            self._untried_any.pop(0)
+        self._tried: list[Target] = [available.first]
+        self._cap = max(self._retry.attempts, 1 + len(self._untried) + len(self._untried_any))
         self.repeats = False
         """Whether the target last returned by `next` had been tried before."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no target is available at all."""
-        return not (self._untried or self._untried_any)
-
-    def first(self) -> Target:
-        """Return the first target. The plan must not be empty."""
-        return self._take(self._untried or self._untried_any)
 
     def next(self, error: UpstreamError) -> Target | None:
         """Return the target to try after `error`, None when the error stands."""

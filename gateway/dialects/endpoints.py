@@ -122,6 +122,9 @@ BATCHES = "/v1/messages/batches"
 _PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")
 """SECURITY: open-ended paths become upstream paths as they are; nothing that ends a path or a line may be in them."""
 
+exact = _BY_PATH.get
+"""Return the endpoint whose path, or one of whose aliases, is exactly the given text; None when there is none."""
+
 
 def find(path: str) -> Endpoint | None:
     """Return the endpoint that `path` (normalised, no trailing slash) belongs to, None when it is no model endpoint.

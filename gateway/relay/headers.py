@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from multidict import CIMultiDict
 
@@ -26,12 +27,17 @@ _PREFIXES = ("x-gateway-", "access-control-", "cf-")
 def for_client(headers: CIMultiDict[str]) -> CIMultiDict[str]:
     """Return the upstream's end-to-end headers that may pass to the client."""
     named = connection_listed(headers)
-    kept: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower not in NEVER_TO_CLIENT and not lower.startswith(_PREFIXES) and lower not in named:
-            kept.add(name, value)
-    return kept
+    kept = [(name, value) for name, value in headers.items() if may_reach_client(name)]
+    if named:
+        kept = [(name, value) for name, value in kept if name.lower() not in named]
+    return CIMultiDict(kept)
+
+
+@lru_cache(maxsize=512)
+def may_reach_client(name: str) -> bool:
+    """Return whether a header of that name, whatever its case, may pass. Remembered: names are few."""
+    lower = name.lower()
+    return lower not in NEVER_TO_CLIENT and not lower.startswith(_PREFIXES)
 
 
 def connection_listed(headers: Mapping[str, str]) -> frozenset[str] | tuple[()]:

@@ -224,6 +224,9 @@ class LiveStream:
         if not self.ready.done():
             self.ready.cancel()
         await self._lease.__aexit__(None, None, None)
+        client, self._client = self._client, None
+        if client is not None:
+            client.stop = client.resume = None  # they and this stream would hold one another
 
     def _resume(self) -> None:
         self._last_at = self._loop.time()

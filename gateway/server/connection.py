@@ -93,6 +93,11 @@ class Connection(RequestHandler):
             self._task_handler = None
         super().connection_lost(exc)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading. aiohttp calls this after every body read, and would run its parser over nothing each time."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         """The client does not read: pause its upstream, and give it the write timeout to go on."""
         super().pause_writing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from gateway.chain import Chain, as_gateway_error
+from gateway.dialects.endpoints import exact
 from gateway.dialects.endpoints import find as find_endpoint
 from gateway.dialects.table import DIALECTS
 from gateway.errors import (
@@ -64,6 +65,12 @@ class Dispatcher:
         assert http is not None
         try:
             host = check_head(http)
+            request.endpoint = exact(http.raw_path)
+            if request.endpoint is not None:  # nothing to normalise, and no query: what nearly every request is
+                request.path = http.raw_path
+                exchange.dialect = DIALECTS[request.endpoint.dialect]
+                request.remote, request.secure = self._peers.origin(http, config.trusted_proxies)
+                return
             target, request.query = paths.split(http.raw_path, host)
         except BadRequest:
             # SECURITY: whatever follows on this connection is read by nobody.

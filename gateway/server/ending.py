@@ -31,6 +31,11 @@ async def finish(exchange: Exchange, snapshot: Snapshot, log: Log, leave: Callab
                 )
     finally:
         leave()
+        # Cycles would leave two dozen objects of every request to the collector.
+        exchange.on_abort(None)
+        exchange.sources.clear()
+        for attempt in exchange.attempts:
+            del attempt.exchange
 
 
 def chain_of(exchange: Exchange, snapshot: Snapshot) -> Chain:

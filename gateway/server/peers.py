@@ -16,10 +16,9 @@ class Peers:
     def origin(self, http: web.BaseRequest, trusted: tuple[str, ...]) -> tuple[str, bool]:
         """Return the client's address ("" on a Unix socket) and whether its side is https."""
         remote = http.remote or ""
-        if not trusted:
-            return remote, http.secure
-        if not _is_trusted(remote, trusted):
-            return remote, http.secure
+        # This server speaks plain HTTP: only a proxy that is trusted can say that the client's side is https.
+        if not trusted or not _is_trusted(remote, trusted):
+            return remote, False
         secure = http.headers.get("x-forwarded-proto", "").strip().lower() == "https"
         hops = [hop.strip() for value in http.headers.getall("x-forwarded-for", ()) for hop in value.split(",")]
         for hop in reversed(hops):
