@@ -15,9 +15,9 @@ from gateway.upstream.answer import MAX_HEAD_BYTES, MAX_INTERIM
 class StrictHandler(ResponseHandler):
     """Refuses what aiohttp 3.14 lets pass (seen November 2026).
 
-    Any number of interim answers; a head of any size in fields of 32 KiB; two lengths, or a transfer coding other than chunked; bytes on an idle connection,
-    which it would take for the next request's answer; a reset in a body without a length, which it takes for its end.
-    And after bad chunk framing it would leave the reader of the body waiting for ever.
+    Any number of interim answers; a head of any size in fields of 32 KiB; two lengths, or a transfer coding other than
+    chunked; bytes on an idle connection, which it would take for the next request's answer; a reset in a body without
+    a length, which it takes for its end. And after bad chunk framing it would leave the body's reader waiting for ever.
     """
 
     _awaited = False
