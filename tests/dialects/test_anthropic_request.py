@@ -34,6 +34,7 @@ from gateway.chat import (
 )
 from gateway.dialects.anthropic_messages import AnthropicMessages
 from gateway.dialects.anthropic_messages.compose import HIDDEN_TOOL
+from gateway.dialects.anthropic_messages.estimate import estimate, render_count
 from gateway.dialects.anthropic_messages.traits import traits_of
 from gateway.dialects.names import wire_name
 from gateway.dialects.protocol import Rendered, Target
@@ -181,7 +182,7 @@ EVERYTHING: dict[str, Any] = {
 def test_a_messages_request_is_given_back_whole() -> None:
     rendered = render(DIALECT.parse_request(json.dumps(EVERYTHING).encode()), "claude-x")
     assert json.loads(rendered.body) == EVERYTHING
-    assert rendered.dropped == () and rendered.headers == {"anthropic-version": "2023-06-01"}
+    assert rendered.dropped == () and rendered.headers == {}, "the client's own version goes upstream"
     assert b'"b":1.0' in rendered.body and b"12345678901234567890" in rendered.body
 
 
@@ -636,6 +637,10 @@ def test_top_p_yields_to_temperature_on_models_that_refuse_both() -> None:
     assert body_of(chat(temperature=0.5, top_p=0.9), OLD)["top_p"] == 0.9
 
 
+def test_a_translated_request_names_the_api_version_that_takes_sampling() -> None:
+    assert render(chat(temperature=1)).headers == {"anthropic-version": "2023-06-01"}
+
+
 def test_the_newer_api_version_takes_no_sampling() -> None:
     rendered = render(chat(temperature=1, top_p=1, top_k=5), anthropic_version="2026-10-21")
     assert rendered.headers == {"anthropic-version": "2026-10-21"}
@@ -794,3 +799,28 @@ def test_the_request_is_one_the_package_accepts() -> None:
         stop=("x",),
     )
     TypeAdapter(MessageCreateParamsNonStreaming).validate_python(body_of(request, NEW))
+
+
+# --- counting tokens without a model ---------------------------------------------------------------
+
+
+def test_an_estimate_is_never_below_a_token_for_four_characters() -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 100
+    assert estimate(chat(user(text))) >= len(text) / 4
+    assert estimate(chat(user("汉" * 100))) >= 100
+
+
+def test_an_estimate_counts_system_tools_calls_results_and_images() -> None:
+    base = estimate(chat(user("hi")))
+    more = (
+        chat(Message(role="system", parts=(Text(text="be brief"),)), user("hi")),
+        chat(user("hi"), tools=(Tool(name="f", parameters='{"type":"object"}'),)),
+        chat(user("hi"), assistant(ToolCall(id="c", name="f", arguments='{"a":1}'))),
+        chat(user("hi"), result("c", "a result")),
+        chat(user("hi", Image(url="https://x"))),
+        chat(user("hi", Document(media_type="application/pdf", data="A" * 100_000))),
+        chat(user("hi", Opaque(dialect="anthropic", kind="x", value={"a": "b"}))),
+    )
+    counts = [estimate(request) for request in more]
+    assert all(count > base for count in counts) and counts[4] >= base + 1600 and counts[5] >= base + 6000
+    assert json.loads(render_count(more[0])) == {"input_tokens": counts[0]}

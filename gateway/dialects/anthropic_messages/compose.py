@@ -57,7 +57,9 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     if chat.output is not None:
         _write_output(body, chat.output, traits, own)
     _write_rest(body, chat, own, dropped)
-    return Rendered(body=body_bytes(body), headers={"anthropic-version": traits.version}, dropped=dropped.names)
+    # A Messages client's own version goes upstream with its other headers; only a translation has none.
+    headers = {} if own else {"anthropic-version": traits.version}
+    return Rendered(body=body_bytes(body), headers=headers, dropped=dropped.names)
 
 
 def _write_tools(body: dict[str, Any], chat: ChatRequest, own: bool, dropped: Dropped) -> None:
@@ -126,7 +128,7 @@ def _tool_choice(choice: ToolChoice | None, own: bool) -> Block | None:
 def _write_sampling(body: dict[str, Any], chat: ChatRequest, traits: Traits, own: bool, dropped: Dropped) -> None:
     given = {"temperature": chat.temperature, "top_p": chat.top_p, "top_k": chat.top_k}
     wanted = {name: value for name, value in given.items() if value is not None}
-    if not traits.takes_sampling:
+    if not own and not traits.takes_sampling:
         dropped.add(*wanted)
         wanted = {}
     if not own:
