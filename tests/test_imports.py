@@ -124,7 +124,7 @@ def test_third_parties_are_the_closed_list_each_in_its_place() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("library", ["yaml", "httptools", "watchfiles", "uvloop"])
+@pytest.mark.parametrize("library", ["yaml", "watchfiles", "uvloop"])
 def test_a_library_with_traps_is_imported_by_one_file(library: str) -> None:
     users = [relative(path) for path in GATEWAY + PLUGINS if library in {found.top for found in imports_of(path)}]
     assert len(users) <= 1, users

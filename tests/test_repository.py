@@ -26,10 +26,10 @@ BROUGHT_ALONG = {
     "yarl",
 }  # fmt: skip
 
-MOST_LINES = 320
-# Longer than a sitting, each for its reason.
+# A sitting. Tests may be longer: they are looked up, not read through.
+MOST_LINES = {"tests": 500, "": 320}
 LONG = {
-    "gateway/scripted/server.py": "one raw-byte upstream with all its faults: parting them would hide their order",
+    "tests/dialects/test_anthropic_request.py": "a fact a field of the request, in the order of the API's reference"
 }
 
 # Written in halves so that this file does not find itself.
@@ -94,14 +94,18 @@ def test_the_patterns_find_what_they_are_for() -> None:
         assert FORBIDDEN[what].search(sample), what
 
 
+def most_lines(name: str) -> int:
+    return MOST_LINES.get(name.partition("/")[0], MOST_LINES[""])
+
+
 def test_no_source_file_is_longer_than_a_sitting() -> None:
     lengths = {name: text.count("\n") for name, text in texts() if name.endswith(".py")}
-    assert {n: c for n, c in lengths.items() if c > MOST_LINES and n not in LONG} == {}
+    assert {name: n for name, n in lengths.items() if n > most_lines(name) and name not in LONG} == {}
 
 
 def test_the_list_of_long_files_names_no_short_one() -> None:
     lengths = {name: text.count("\n") for name, text in texts()}
-    assert [name for name in LONG if lengths.get(name, 0) <= MOST_LINES - 20] == []
+    assert [name for name in LONG if lengths.get(name, 0) <= most_lines(name)] == []
 
 
 def project() -> dict[str, object]:

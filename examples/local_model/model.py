@@ -34,6 +34,8 @@ def main() -> None:
     params.port = arguments.port
     params.n_ctx = 4096
     params.n_parallel = 2
+    # One thread a model this small: more of them wait for each other, longest where the cores are busy anyway.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
     print(f"model: {server.listening_address}", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
