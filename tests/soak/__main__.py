@@ -107,7 +107,7 @@ async def soak(requests: int) -> int:
                 print(f"errors in the log: {len(complaints)} (none)", *complaints[:5], sep="\n  ")
     steady = samples[len(samples) // 5 :]
     growth = growth_per_100k(steady)
-    # The last connection's own descriptor may or may not be gone when a sample is taken: a leak is what never comes back.
+    # The last connection's descriptor may be there still when a sample is taken: a leak is what never comes back.
     more = max(0, min(count for _, _, count in steady[-3:]) - max(count for _, _, count in steady[:3]))
     print(f"\n{sent:,} requests, none failed; {len(samples)} reloads")
     print(f"memory: {growth / 1e6:+.2f} MB per 100,000 requests (at most {MOST_GROWTH_BYTES / 1e6:.0f})")
