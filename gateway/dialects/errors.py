@@ -50,6 +50,8 @@ OPENAI_TYPES = frozenset(
         *("rate_limit_error", "rate_limit_exceeded", "tokens", "requests", "timeout"),
     )
 )
+_OPENAI_FAULTS = frozenset(("server_error", "timeout"))
+_ANTHROPIC_FAULTS = frozenset(("api_error", "overloaded_error", "timeout_error"))
 ANTHROPIC_TYPES = frozenset(
     (
         *("invalid_request_error", "authentication_error", "billing_error", "permission_error", "not_found_error"),
@@ -91,7 +93,9 @@ def words_of(status: int) -> Words:
 def openai_type(error: GatewayError) -> str:
     """Return the OpenAI `type`: the upstream's own where OpenAI has such a type, else the table's."""
     own = getattr(error, "error_type", None)
-    return own if isinstance(own, str) and own in OPENAI_TYPES else words_of(error.status).openai
+    # A refusal's type under a status of 500 and above would blame the client for what the gateway met.
+    known = _OPENAI_FAULTS if error.status >= 500 else OPENAI_TYPES
+    return own if isinstance(own, str) and own in known else words_of(error.status).openai
 
 
 def anthropic_status_and_type(error: GatewayError) -> tuple[int, str]:
@@ -99,7 +103,7 @@ def anthropic_status_and_type(error: GatewayError) -> tuple[int, str]:
     words = words_of(error.status)
     status = words.anthropic_status if error.status in TABLE else error.status
     own = getattr(error, "error_type", None)
-    keep = isinstance(own, str) and own in ANTHROPIC_TYPES
+    keep = isinstance(own, str) and own in (_ANTHROPIC_FAULTS if error.status >= 500 else ANTHROPIC_TYPES)
     return status, str(own) if keep else words.anthropic
 
 

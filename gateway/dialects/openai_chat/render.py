@@ -168,7 +168,9 @@ def _foreign_extra(body: dict[str, Any], chat: ChatRequest, dropped: list[str]) 
             if name == "text" and isinstance(value, dict) and set(value) == {"verbosity"}:
                 body["verbosity"] = value["verbosity"]
                 continue
-            if (name, value) in _HARMLESS or (name == "include" and value == ["reasoning.encrypted_content"]):
+            if (name, value) in _HARMLESS or name == "stream_options":  # which only speaks of padding there
+                continue
+            if name == "include" and value == ["reasoning.encrypted_content"]:
                 continue
         if value is not None and value is not False:
             dropped.append(name)
