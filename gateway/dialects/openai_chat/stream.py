@@ -94,27 +94,39 @@ class ChatStreamParser:
         out.append(Stop(stop, self._sequence, extra={NAME: {"finish_reason": self._finish}}))
 
     def _chunk(self, chunk: dict[str, Any], name: str, out: list[Event]) -> None:
-        error = error_in(chunk, name)
-        if error is not None:
-            self._fail(failure_of(error), out)
-            return
-        groq = chunk.get("x_groq")
-        usage = usage_of(chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None))
         choices = chunk.get("choices")
-        choice = next((c for c in choices if _is_first(c)), None) if isinstance(choices, list) else None
-        if choice is not None:
-            self._start(chunk, out)
-            delta = choice.get("delta")
-            if delta is None and isinstance(choice.get("message"), dict):
-                delta = choice["message"]  # a server that streams a whole answer in one piece
-            if isinstance(delta, dict):
-                self._delta(delta, out)
-            if isinstance(choice.get("text"), str) and choice["text"]:
-                self._text(choice["text"], out)
-            self._see_finish(choice, out)
+        if name or not choices or "error" in chunk:
+            error = error_in(chunk, name)
+            if error is not None:
+                self._fail(failure_of(error), out)
+                return
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict) and choice.get("index", 0) in (0, None):
+                    self._choice(chunk, choice, out)
+                    break
+        given = chunk.get("usage")
+        if given is None and "x_groq" in chunk:
+            groq = chunk["x_groq"]
+            given = groq.get("usage") if isinstance(groq, dict) else None
+        usage = usage_of(given) if given else None
         if usage is not None and not self._ended:
             self._usage = later(self._usage, usage)
             out.append(self._usage)
+
+    def _choice(self, chunk: dict[str, Any], choice: dict[str, Any], out: list[Event]) -> None:
+        if not self._started:
+            self._start(chunk, out)
+        delta = choice.get("delta")
+        if delta is None and isinstance(choice.get("message"), dict):
+            delta = choice["message"]  # a server that streams a whole answer in one piece
+        if isinstance(delta, dict):
+            self._delta(delta, out)
+        text = choice.get("text")
+        if isinstance(text, str):
+            self._text(text, out)
+        if choice.get("finish_reason"):
+            self._see_finish(choice, out)
 
     def _see_finish(self, choice: dict[str, Any], out: list[Event]) -> None:
         finish = choice.get("finish_reason")
@@ -122,7 +134,7 @@ class ChatStreamParser:
             self._fail(
                 failure_of(error_from({"error": choice.get("error") or "the upstream failed"}, "error_event")), out
             )
-        elif finish:
+        else:
             self._finish = str(finish)
             self.finished = True
             sequence = choice.get("stop_reason")
@@ -138,8 +150,12 @@ class ChatStreamParser:
         out.append(start)
 
     def _delta(self, delta: dict[str, Any], out: list[Event]) -> None:
+        content = delta.get("content")
+        if len(delta) == 1 and isinstance(content, str):  # nearly every chunk
+            self._text(content, out)
+            return
         self._reasoning(delta, out)
-        for kind, text in pieces(delta.get("content")):
+        for kind, text in pieces(content):
             if kind == "thinking":
                 self._think(text, out)
             else:
@@ -205,7 +221,3 @@ _PLAIN = frozenset(
     )
 )
 """Members that say nothing when a chunk has neither choices nor usage."""
-
-
-def _is_first(choice: object) -> bool:
-    return isinstance(choice, dict) and choice.get("index", 0) in (0, None)
