@@ -171,7 +171,7 @@ def test_a_tool_loop_that_went_through_another_dialect_is_still_whole(through: s
 @pytest.mark.parametrize("through", ["openai_chat", "openai_responses", "ollama"])
 def test_going_through_again_and_again_converges(through: str) -> None:
     """Ollama has one place for a message's images, after its text: the first return moves them, no later one does."""
-    rounds = [LOOP]
+    rounds: list[dict[str, Any]] = [LOOP]
     for _ in range(3):
         rounds.append(render(through, render("anthropic", rounds[-1], through), "anthropic"))
     assert rounds[3] == rounds[2] and len(json.dumps(rounds[2])) == len(json.dumps(rounds[3]))

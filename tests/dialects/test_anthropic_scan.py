@@ -30,7 +30,14 @@ def event(kind: str, **members: Any) -> bytes:
 
 
 def start(**message: Any) -> bytes:
-    base = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
+    base: dict[str, Any] = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": None,
+    }
     return event("message_start", message=base | message)
 
 
@@ -83,9 +90,9 @@ def test_first_content_commits(first: bytes) -> None:
 
 def test_finish_and_terminator_are_told_apart() -> None:
     scanner = scan(start(), event("message_delta", delta={"stop_reason": "tool_use"}, usage={"output_tokens": 9}))
-    assert scanner.finished and not scanner.terminated
+    assert (scanner.finished, scanner.terminated) == (True, False)
     scanner.see(scanner.terminator)
-    assert scanner.terminated
+    assert (scanner.finished, scanner.terminated) == (True, True)
 
 
 def test_message_delta_without_a_stop_reason_is_no_finish() -> None:
@@ -95,9 +102,9 @@ def test_message_delta_without_a_stop_reason_is_no_finish() -> None:
 
 def test_spliced_start_without_message_delta_is_finished_only_by_message_stop() -> None:
     scanner = scan(start(content=[{"type": "text", "text": "hi"}], stop_reason="end_turn"))
-    assert scanner.content and not scanner.finished
+    assert (scanner.content, scanner.finished) == (True, False)
     scanner.see(event("message_stop"))
-    assert scanner.finished and scanner.terminated
+    assert (scanner.finished, scanner.terminated) == (True, True)
 
 
 def test_usage_is_cumulative_and_never_summed() -> None:

@@ -199,7 +199,7 @@ def test_input_given_in_the_block_start_is_kept() -> None:
 
 
 def test_interleaved_calls_are_written_one_after_another() -> None:
-    events = [
+    events: list[Event] = [
         Start(),
         ToolCallDelta(0, "c0", "f"),
         ToolCallDelta(1, "c1", "g"),
@@ -224,7 +224,7 @@ def test_sequential_calls_are_streamed_as_they_come() -> None:
 
 
 def test_reasoning_text_reasoning_tool_makes_four_blocks() -> None:
-    events = [
+    events: list[Event] = [
         ReasoningDelta("one", 0),
         TextDelta("two"),
         ReasoningDelta("three", 1),
@@ -401,7 +401,7 @@ def test_an_event_above_one_mebibyte_is_a_failure() -> None:
 
 
 def test_foreign_reasoning_rides_in_the_signature_and_comes_back() -> None:
-    events = [
+    events: list[Event] = [
         ReasoningDelta("sum", 0, id="rs_1", origin="openai_responses"),
         ReasoningDelta("", 0, None, "gAAAA", origin="openai_responses"),
         Stop("stop"),

@@ -105,7 +105,7 @@ def test_an_absent_stream_means_yes() -> None:
 
 
 def test_results_find_their_calls_by_name_and_order_when_there_are_no_ids() -> None:
-    calls = [{"function": {"name": name, "arguments": {}}} for name in ("f", "g", "f")]
+    calls: list[Any] = [{"function": {"name": name, "arguments": {}}} for name in ("f", "g", "f")]
     results = [
         {"role": "tool", "tool_name": name, "content": text} for name, text in (("g", "2"), ("f", "1"), ("f", "3"))
     ]

@@ -214,7 +214,7 @@ def test_calls_in_any_line_end_as_tool_calls() -> None:
 
 
 def test_calls_arrive_whole_and_in_order_of_appearance() -> None:
-    events = [
+    events: list[Event] = [
         ToolCallDelta(3, "c3", "g", '{"b"'),
         ToolCallDelta(1, "c1", "f", "{}"),
         ToolCallDelta(3, arguments=":2}"),
