@@ -266,6 +266,20 @@ async def test_a_delay_is_waited_before_the_answer_and_bounded_by_the_deadline()
     assert caught.value.kind == "timeout"
 
 
+async def test_a_delay_is_waited_between_the_words_of_a_stream() -> None:
+    path, body, _ = CHATS["openai_chat"]
+    sent = request_of(json.dumps({"model": "m", "stream": True, **body}).encode(), path)
+    async with EchoTransport(delay_s=0.03).send(sent, deadline=soon()) as response:
+        sink = Collector()
+        response.start(sink)
+        await sink.changed()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(sink.chunks) == 1
+        assert await sink.ended() is None
+        assert len(sink.chunks) > 4
+
+
 async def test_pause_stops_a_stream_and_abort_ends_it_silently() -> None:
     path, _, _ = CHATS["openai_chat"]
     long = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "word " * 5000}]}

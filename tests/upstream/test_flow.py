@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.scripted import Gate, ScriptedUpstream, reply_bytes, reply_json
 from gateway.upstream.connection import MAX_HELD_BYTES
-from tests.upstream.kit import Collector, MakeTransport, ask, post, soon
+from tests.upstream.kit import Collector, MakeTransport, ask, post, server_tls, soon
 
 BIG = 32 * 1024 * 1024
 KERNEL_BYTES = 16 * 1024 * 1024  # the most that Linux's socket buffers grow to on loopback, with room to spare
@@ -26,13 +27,14 @@ async def quiet(turns: int = 300) -> None:
 class Flood:
     """An upstream whose answer of `size` bytes never ends sending while anybody reads."""
 
-    def __init__(self, size: int = BIG) -> None:
-        self.size, self.sent = size, 0
+    def __init__(self, size: int = BIG, tls: ssl.SSLContext | None = None) -> None:
+        self.size, self.sent, self.tls = size, 0, tls
         self.server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Flood:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
+        scheme = "http" if self.tls is None else "https"
+        self.url = f"{scheme}://localhost:{self.server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,6 +76,30 @@ async def test_a_paused_stream_stops_and_a_resumed_one_loses_nothing(make_transp
         await quiet()
         assert sum(map(len, sink.chunks)) == stopped_at
         assert flood.sent <= stopped_at + KERNEL_BYTES
+        assert flood.sent < BIG
+        response.resume()
+        assert await sink.ended() is None
+        assert sum(map(len, sink.chunks)) == BIG
+
+
+async def test_a_paused_tls_stream_stops_and_a_resumed_one_loses_nothing(
+    make_transport: MakeTransport, authority: Any
+) -> None:
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    request = post(b"", method="GET")
+    async with (
+        Flood(tls=server_tls(authority, "localhost")) as flood,
+        make_transport(flood.url, tls=trusted).send(request, deadline=soon()) as response,
+    ):
+        sink = Collector()
+        response.start(sink)
+        await sink.received(1)
+        response.pause()
+        await quiet()
+        stopped_at = sum(map(len, sink.chunks))
+        await quiet()
+        assert sum(map(len, sink.chunks)) == stopped_at < BIG
         assert flood.sent < BIG
         response.resume()
         assert await sink.ended() is None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from typing import Any
 
 import pytest
 
 from gateway.errors import UpstreamError
 from gateway.scripted import Close, Gate, ReceivedRequest, Reset, ScriptedUpstream, Stall, reply_bytes, reply_json
 from gateway.upstream.direct import DirectTransport
-from tests.upstream.kit import Collector, MakeTransport, ask, post, soon
+from tests.upstream.kit import Collector, MakeTransport, ask, post, server_tls, soon
 
 
 def dies_when_reused(*, step: object = None) -> object:
@@ -119,6 +121,21 @@ async def test_an_idle_connection_that_upstream_closes_leaves_the_pool(make_dire
             await asyncio.sleep(0)
         assert (await ask(transport))[0] == 200
         assert transport.replaced == 0
+
+
+async def test_an_idle_tls_connection_that_upstream_closes_leaves_the_pool(
+    make_direct: MakeTransport, authority: Any
+) -> None:
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    async with ScriptedUpstream(reply_json({}), ssl=server_tls(authority, "localhost")) as upstream:
+        transport = make_direct(f"https://localhost:{upstream.port}", tls=trusted)
+        for turn in range(1, 4):
+            assert (await ask(transport))[0] == 200
+            upstream.close_all()
+            while transport.idle:
+                await asyncio.sleep(0)
+            assert transport.opened == turn
 
 
 async def test_the_connection_used_last_is_used_next(make_direct: MakeTransport) -> None:
