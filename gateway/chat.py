@@ -269,13 +269,15 @@ class ReasoningDelta(Struct, frozen=True, tag=True):
 
 class ToolCallDelta(Struct, frozen=True, tag=True):
     """More of a tool call. `index` counts calls from 0 in order of appearance; the first delta of an
-    index has `id` and `name` complete; `arguments` is the next piece of JSON text."""
+    index has `id` and `name` complete, and in `extra` what ToolCall has there, None for nothing;
+    `arguments` is the next piece of JSON text."""
 
     index: int
     id: str = ""
     name: str = ""
     arguments: str = ""
     custom: bool = False
+    extra: JSON = None
 
 
 class Stop(Struct, frozen=True, tag=True):

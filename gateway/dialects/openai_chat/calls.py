@@ -15,13 +15,14 @@ from gateway.dialects.json import is_json_object, text_of
 
 
 class _Call:
-    __slots__ = ("arguments", "custom", "id", "index", "name")
+    __slots__ = ("arguments", "custom", "extra", "id", "index", "name")
 
     def __init__(self) -> None:
         self.index: int | None = None  # once it was announced
         self.id = self.name = ""
         self.arguments: list[str] = []
         self.custom = False
+        self.extra: dict[str, Any] | None = None
 
 
 class CallAssembler:
@@ -85,6 +86,8 @@ class CallAssembler:
         call.custom = call.custom or custom is not None
         if call_id and not call.id:
             call.id = call_id
+        if "extra_content" in piece:  # Gemini's thought signature (K13)
+            call.extra = {"extra_content": piece["extra_content"]}
         if name and call.index is None and name != call.name:
             call.name += name
         if arguments:
@@ -127,7 +130,8 @@ class CallAssembler:
             self._announced += 1
             if not call.id:
                 call.id = made_id(self.seed, call.index, call.name)
-            out.append(ToolCallDelta(call.index, id=call.id, name=call.name, custom=call.custom))
+            start = ToolCallDelta(call.index, id=call.id, name=call.name, custom=call.custom, extra=call.extra)
+            out.append(start)
             if call.arguments:
                 out.append(ToolCallDelta(call.index, arguments="".join(call.arguments), custom=call.custom))
         return call.index

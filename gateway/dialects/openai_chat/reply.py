@@ -184,12 +184,17 @@ def _render_call(call: ToolCall, name: str, custom: frozenset[str]) -> dict[str,
         text = call.arguments if call.custom else unwrapped(call.arguments)
         return {"id": call.id, "type": "custom", "custom": {"name": name, "input": text}}
     arguments = call.arguments if call.arguments.strip() else "{}"
-    return {"id": call.id, "type": "function", "function": {"name": name, "arguments": arguments}, **own_extra(call)}
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+        **own_extra(call.extra),
+    }
 
 
-def own_extra(call: ToolCall) -> dict[str, Any]:
+def own_extra(extra: dict[str, Any]) -> dict[str, Any]:
     """Return what a chat server said beside a call and wants back with it: Gemini's thought signature (K13)."""
-    return {key: call.extra[key] for key in ("extra_content", "provider_specific_fields") if key in call.extra}
+    return {key: extra[key] for key in ("extra_content", "provider_specific_fields") if key in extra}
 
 
 def is_legacy(context: AnswerContext) -> bool:
