@@ -9,10 +9,16 @@ from gateway.chat import JSON, ChatRequest
 _IN_DIALECT = {
     "thinking": {"openai_chat": "reasoning_content", "openai_responses": "reasoning"},
     "effort": {"anthropic": "thinking", "ollama": "think", "ollama_generate": "think"},
+    "image": {
+        "openai_chat": "image_url",
+        "openai_responses": "image_url",
+        "ollama": "images",
+        "ollama_generate": "images",
+    },
     "user": {"anthropic": "user_id"},
     "stop": {"anthropic": "stop_sequences"},
 }
-_NAMES = {"effort": "reasoning_effort"}
+_NAMES = {"effort": "reasoning_effort", "image": "image_url"}
 
 
 def field_name(what: str, dialect: str) -> str:

@@ -22,6 +22,7 @@ from gateway.chat import (
     ToolCall,
     ToolChoice,
 )
+from gateway.dialects.anthropic_messages.carrier import holds_foreign_thinking
 from gateway.dialects.names import wire_name
 from gateway.errors import BadRequest
 from tests.dialects.messages_requests import (
@@ -310,3 +311,13 @@ def test_unsigned_blocks_of_a_messages_client_are_not_sent_to_anthropic() -> Non
     )
     assert request.messages[1].parts[0] == Reasoning(text="x")
     assert json.loads(render(request, MIDDLE).body)["messages"][1]["content"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [('""', True), (' ""', True), ('"llmgw1.e30"', True), ('"EqQBCg=="', False), ("null", False)],
+)
+def test_a_verbatim_request_with_foreign_thinking_is_told_apart(signature: str, expected: bool) -> None:
+    body = b'{"messages":[{"content":[{"type":"thinking","thinking":"x","signature":' + signature.encode() + b"}]}]}"
+    assert holds_foreign_thinking(body) is expected
+    assert not holds_foreign_thinking(json.dumps({"text": body.decode()}).encode())

@@ -6,6 +6,7 @@ whose name it carries, who checks its own cipher text. It is never sent to Anthr
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import msgspec
@@ -27,6 +28,7 @@ class _Carried(Struct, omit_defaults=True):
 
 
 _decode = msgspec.json.Decoder(_Carried).decode
+_FOREIGN = re.compile(rb'"signature"\s*:\s*"(?:"|llmgw1\.)')
 
 
 def pack(signature: str | None, encrypted: str | None, redacted: bool, id: str | None, origin: str) -> str:
@@ -60,3 +62,13 @@ def unpack(text: str, signature: str) -> Reasoning:
         id=carried.id,
         origin=carried.origin,
     )
+
+
+def holds_foreign_thinking(body: bytes) -> bool:
+    """Return whether a Messages request hands back thinking that Anthropic never signed.
+
+    Another vendor thought it in an earlier turn. Anthropic refuses such a block, so this request must be rendered
+    (which leaves the block out) where it would otherwise go upstream byte for byte. Inside a JSON string
+    the quotation marks would be escaped, so a text that speaks of signatures is not mistaken for one.
+    """
+    return b'"signature"' in body and _FOREIGN.search(body) is not None

@@ -86,10 +86,9 @@ class BlockWriter:
         if data is not None:
             media_type = "image/jpeg" if media_type == "image/jpg" else media_type
             if not self._own and media_type not in IMAGE_TYPES:
-                raise BadRequest(
-                    f'image type "{media_type[:60]}" is not taken by Anthropic; send JPEG, PNG, GIF or WebP',
-                    param="image_url",
-                )
+                name = field_name("image", self._dialect)
+                problem = f'image type "{media_type[:60]}" is not taken by Anthropic; send JPEG, PNG, GIF or WebP'
+                raise BadRequest(f"{name}: {problem}", param=name)
             source: Block = {"type": "base64", "media_type": media_type, "data": data}
         elif url is not None:
             source = {"type": "url", "url": url}
@@ -125,7 +124,7 @@ class BlockWriter:
                 try:
                     text = b64decode(part.data).decode()
                 except ValueError:
-                    raise BadRequest("the file is not base64 of UTF-8 text", param="file_data") from None
+                    raise BadRequest("file_data: not base64 of UTF-8 text", param="file_data") from None
                 return {"type": "text", "media_type": "text/plain", "data": text}
             self._dropped.add("file_data")
             return None
