@@ -93,3 +93,8 @@ def chat_annotations(annotations: Iterable[Any], start: int, end: int) -> list[d
         }
         out.append({"type": "url_citation", "url_citation": citation})
     return out
+
+
+def vendor_extra(extra: dict[str, Any]) -> dict[str, Any]:
+    """Return what a chat server said beside a call and wants back with it: Gemini's thought signature (K13)."""
+    return {key: extra[key] for key in ("extra_content", "provider_specific_fields") if key in extra}

@@ -12,10 +12,17 @@ from gateway.chat import Event, Failure, Raw, Reasoning, ReasoningDelta, Start, 
 from gateway.dialects.freeform import custom_names, unwrapped
 from gateway.dialects.json import decode_event, encode
 from gateway.dialects.names import original_names
-from gateway.dialects.openai_chat.answer import NAME, chat_annotations, finish_of, refusal_text, refused_without_words
+from gateway.dialects.openai_chat.answer import (
+    NAME,
+    chat_annotations,
+    finish_of,
+    refusal_text,
+    refused_without_words,
+    vendor_extra,
+)
 from gateway.dialects.openai_chat.counts import chat_usage
 from gateway.dialects.openai_chat.failure import render_error_event
-from gateway.dialects.openai_chat.reply import is_legacy, own_extra
+from gateway.dialects.openai_chat.reply import is_legacy
 from gateway.dialects.openai_chat.thinking import block_of
 from gateway.dialects.protocol import AnswerContext
 from gateway.dialects.sse import event_fields, sse
@@ -167,7 +174,7 @@ class ChatStreamRenderer:
                 return self._chunk({"function_call": {"name": name, "arguments": event.arguments}})
             function = {"name": name, "arguments": event.arguments}
             piece = {"index": call.index, "id": call.id, "type": "function", "function": function}
-            return self._chunk({"tool_calls": [{**piece, **own_extra(event.extra or {})}]})
+            return self._chunk({"tool_calls": [{**piece, **vendor_extra(event.extra or {})}]})
         if not event.arguments:
             return b""
         call.arguments.append(event.arguments)

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.chat import ChatRequest, Message, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from gateway.dialects.freeform import wrapped
 from gateway.dialects.names import wire_name
+from gateway.dialects.openai_chat.answer import vendor_extra
 from gateway.dialects.openai_chat.content import ContentRenderer
 from gateway.dialects.openai_chat.fields import left_out
 from gateway.dialects.openai_chat.thinking import block_of, carrier
@@ -132,7 +133,9 @@ class MessageRenderer:
         if self._own:
             wire.update(call.extra)
         else:
-            self._dropped.extend(left_out(call.extra))
+            kept = vendor_extra(call.extra)
+            wire.update(kept)
+            self._dropped.extend(name for name in left_out(call.extra) if name not in kept)
             if call.cache_control is not None:
                 self._dropped.append("cache_control")
         return wire

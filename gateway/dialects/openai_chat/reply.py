@@ -17,6 +17,7 @@ from gateway.dialects.openai_chat.answer import (
     refusal_text,
     refused_without_words,
     stop_of,
+    vendor_extra,
 )
 from gateway.dialects.openai_chat.calls import made_id
 from gateway.dialects.openai_chat.counts import chat_usage, count, usage_of
@@ -188,13 +189,8 @@ def _render_call(call: ToolCall, name: str, custom: frozenset[str]) -> dict[str,
         "id": call.id,
         "type": "function",
         "function": {"name": name, "arguments": arguments},
-        **own_extra(call.extra),
+        **vendor_extra(call.extra),
     }
-
-
-def own_extra(extra: dict[str, Any]) -> dict[str, Any]:
-    """Return what a chat server said beside a call and wants back with it: Gemini's thought signature (K13)."""
-    return {key: extra[key] for key in ("extra_content", "provider_specific_fields") if key in extra}
 
 
 def is_legacy(context: AnswerContext) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.chat import Reasoning, ReasoningDelta, ToolCallDelta
+from gateway.dialects.openai_chat.answer import vendor_extra
 from gateway.dialects.openai_responses.response import call_item, message_item, reasoning_item, text_part
 
 
@@ -79,11 +80,15 @@ class OpenThought:
 class OpenCall:
     """A call item that is open. `wrapped` says its arguments hold a custom tool's text, to be taken out at the end."""
 
-    __slots__ = ("arguments", "call_id", "custom", "index", "item_id", "name", "wrapped")
+    __slots__ = ("_extra", "arguments", "call_id", "custom", "index", "item_id", "name", "wrapped")
 
     def __init__(self, index: int, item_id: str, delta: ToolCallDelta, name: str, *, custom: bool) -> None:
         self.index, self.item_id, self.call_id, self.name = index, item_id, delta.id, name
         self.custom, self.wrapped = custom, custom and not delta.custom
+        given = delta.extra or {}
+        self._extra = vendor_extra(given)
+        if "namespace" in given:
+            self._extra["namespace"] = given["namespace"]
         self.arguments: list[str] = []
 
     @property
@@ -91,4 +96,5 @@ class OpenCall:
         return {"item_id": self.item_id, "output_index": self.index}
 
     def item(self, text: str, status: str = "completed") -> dict[str, Any]:
-        return call_item(self.item_id, self.call_id, self.name, text, custom=self.custom, status=status)
+        item = call_item(self.item_id, self.call_id, self.name, text, custom=self.custom, status=status)
+        return {**item, **self._extra}

@@ -8,7 +8,7 @@ from gateway.chat import ChatReply, Opaque, Part, Reasoning, Refusal, StopReason
 from gateway.dialects.freeform import custom_names, unwrapped
 from gateway.dialects.json import decode_answer, decode_event, encode
 from gateway.dialects.names import original_names
-from gateway.dialects.openai_chat.answer import refusal_text, refused_without_words
+from gateway.dialects.openai_chat.answer import refusal_text, refused_without_words, vendor_extra
 from gateway.dialects.openai_chat.counts import count, usage_of
 from gateway.dialects.openai_chat.failure import error_in
 from gateway.dialects.openai_chat.fields import Fields
@@ -135,7 +135,7 @@ def output_items(reply: ChatReply, context: AnswerContext) -> list[dict[str, Any
                 item = call_item(item_id, part.id, name, text if is_custom or text.strip() else "{}", custom=is_custom)
                 if "namespace" in part.extra:
                     item["namespace"] = part.extra["namespace"]
-                out.append(item)
+                out.append({**item, **vendor_extra(part.extra)})
             case Opaque() if part.dialect == NAME:
                 out.append(part.value)
             case _:

@@ -178,9 +178,9 @@ class ResponsesStreamParser:
             self._kinds.add(ToolCall)
             item.call, item.custom = self._calls, value.get("type") == "custom_tool_call"
             self._calls += 1
-            out.append(
-                ToolCallDelta(item.call, id=call_id if isinstance(call_id, str) else "", name=name, custom=item.custom)
-            )
+            extra = {"namespace": value["namespace"]} if value.get("namespace") else None
+            call_id = call_id if isinstance(call_id, str) else ""
+            out.append(ToolCallDelta(item.call, id=call_id, name=name, custom=item.custom, extra=extra))
 
     def _argue(self, item: _Item, text: str, out: list[Event]) -> None:
         if text and item.call is not None:
