@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import uvloop
@@ -27,9 +28,11 @@ from gateway.runtime.listen import parse_listen
 from gateway.runtime.reload import Reloader, Source, first
 from gateway.server import Server, require_c_parser
 from gateway.server.listener import address_of, bind, descriptor_limit, forget
-from gateway.telemetry import LEVELS, Logger
+from gateway.telemetry import FLUSH_S, LEVELS, Logger
 
 CLEAN, FAILED, MISCONFIGURED = 0, 1, 2
+CLOSING_S = 0.5
+"""How long plugins and pools may take to close; with what `Server.stop` takes, less than two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +89,50 @@ class Process:
         self._lame_duck = True
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()
+        self._hangup: Callable[[], object] = lambda: None
 
     async def main(self, sockets: list[socket.socket]) -> int:
-        """Serve `sockets` (data first, admin second when there is one) and return the exit code."""
+        """Serve `sockets` (data first, admin second when there is one) and return the exit code.
+
+        Raises: ConfigError when a plugin refuses to start.
+        """
         loop = asyncio.get_running_loop()
-        self._log.batch_with(loop.call_soon)
-        gateway = await first(self._source, self._log, self._clock)
-        reloader = Reloader(self._source, gateway, self._clock)
-        server = Server(gateway, self._clock, descriptor_limit())
+        # Before anything else: a signal that comes during the start must not end the process the kernel's way.
         loop.add_signal_handler(signal.SIGTERM, self._signalled, True)
         loop.add_signal_handler(signal.SIGINT, self._signalled, False)
-        loop.add_signal_handler(signal.SIGHUP, lambda: gateway.spawn(self._reload(reloader, server, "SIGHUP")))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._hangup())
+        self._log.batch_with(lambda flush: loop.call_later(FLUSH_S, flush))
+        try:
+            gateway = await first(self._source, self._log, self._clock)
+            return await self._serve(gateway, sockets)
+        finally:
+            self._log.batch_with(None)
+
+    async def _serve(self, gateway: Gateway, sockets: list[socket.socket]) -> int:
+        reloader = Reloader(self._source, gateway, self._clock)
+        server = Server(gateway, self._clock, descriptor_limit())
+        self._hangup = lambda: gateway.spawn(reloader.try_reload("SIGHUP"))
         await server.start(sockets[:1])
         admin = await self._start_admin(gateway, reloader, sockets[1:])
-        watcher = loop.create_task(self._watch_files(reloader, server, gateway)) if self._watch else None
+        watcher = asyncio.ensure_future(self._watch_files(reloader)) if self._watch else None
         self._announce(gateway, sockets)
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: the collector need not look at it again
         await self._stopping.wait()
+        self._hangup = lambda: None
         if watcher is not None:
             watcher.cancel()
         code = await self._stop(gateway, server)
         if admin is not None:
             await admin.cleanup()
         await server.close()
-        await gateway.snapshot.close(self._log)
-        await gateway.lasting.close()
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await gateway.snapshot.close(self._log)
+                await gateway.lasting.close()
+        except TimeoutError:
+            self._log.error("close_hangs", seconds=CLOSING_S)
         self._log.info("stopped", exit_code=code)
-        self._log.batch_with(None)
         return code
 
     def _signalled(self, lame_duck: bool) -> None:
@@ -145,20 +164,18 @@ class Process:
         if not sockets:
             return None
         runner = web.AppRunner(
-            application(gateway, reloader, self._source, self._clock), access_log=None, handle_signals=False
+            application(gateway, reloader, self._source, self._clock),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=0.2,  # aiohttp's minute would outlast the promise of when a SIGTERM ends
         )
         await runner.setup()
         await web.SockSite(runner, sockets[0]).start()
         return runner
 
-    async def _reload(self, reloader: Reloader, server: Server, why: str) -> None:
-        await reloader.try_reload(why)
-
-    async def _watch_files(self, reloader: Reloader, server: Server, gateway: Gateway) -> None:
+    async def _watch_files(self, reloader: Reloader) -> None:
         try:
             await reloader.watch()
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # no inotify left, say: SIGHUP still works, and that must be known
             self._log.warning("watch_failed", error=f"{type(error).__name__}: {error}", cure="reload with SIGHUP")
 

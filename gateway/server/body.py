@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -31,9 +32,11 @@ INLINE_BYTES = 4096
 LONGEST_MODEL = 256
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.encode
+_CHAT = (("messages",),)
 _WELL_SPELT = ACTED_ON | {
     "temperature", "top_p", "n", "stop", "user", "tool_choice", "stream_options", "max_completion_tokens", "system",
-    "metadata", "response_format", "seed", "reasoning_effort", "parallel_tool_calls", "store", "instructions", "options",
+    "metadata", "response_format", "seed", "reasoning_effort", "parallel_tool_calls", "store", "instructions",
+    "options",
 }  # fmt: skip
 """Members that need no second look; looking at every name of every request would cost more than it is worth."""
 _WRITTEN = {name: b'"%b"' % name.encode() for name in ACTED_ON}
@@ -113,32 +116,35 @@ def decode(request: ClientRequest, endpoint: Endpoint) -> None:
 
     Raises: BadRequest, with `param` naming the member.
     """
-    kind = request.headers.get(hdrs.CONTENT_TYPE, "")
-    if endpoint.kind != "chat" and kind[:10].lower() == "multipart/":
-        request.model = _checked_model(find_model(request.body, kind))
-        return
-    if endpoint.kind == "pass" and not request.body:
-        return
+    if endpoint.kind != "chat":
+        kind = request.headers.get(hdrs.CONTENT_TYPE, "")
+        if kind[:10].lower() == "multipart/":
+            request.model = _checked_model(find_model(request.body, kind))
+            return
+        if endpoint.kind == "pass" and not request.body:
+            return
     fields = request.fields = top_level(request.body)
-    if "model" in fields:
-        request.model = _checked_model(_text(fields, "model"))
+    model = fields.get("model")
+    if model is not None:
+        request.model = _model(bytes(model))
     elif endpoint.kind != "pass":
         raise BadRequest("the request names no model; set `model`", param="model")
-    if "stream" in fields:
-        stream = bytes(fields["stream"]).strip()
+    asked = fields.get("stream")
+    if asked is None:
+        request.stream = endpoint.stream_default
+    else:
+        stream = bytes(asked)
         if stream not in (b"true", b"false", b"null"):
             raise BadRequest("`stream` must be true or false", param="stream")
         request.stream = stream == b"true" or (stream == b"null" and endpoint.stream_default)
-    else:
-        request.stream = endpoint.stream_default
     for names in endpoint.required:
-        if not any(name in fields for name in names):
+        for name in names:
+            if name in fields:
+                break
+        else:
             raise BadRequest(f"the request has no `{names[0]}`", param=names[0])
-    if (
-        "messages" in fields
-        and endpoint.required == (("messages",),)
-        and bytes(memoryview(fields["messages"])[:1]) != b"["
-    ):
+    messages = fields.get("messages")
+    if messages is not None and endpoint.required == _CHAT and bytes(memoryview(messages)[:1]) != b"[":
         raise BadRequest("`messages` must be a list", param="messages")
 
 
@@ -195,11 +201,13 @@ def _doubled(body: bytes) -> list[str]:
     return twice
 
 
-def _text(fields: dict[str, Raw], name: str) -> str:
+@lru_cache(maxsize=1024)
+def _model(raw: bytes) -> str:
+    """Return the model that a JSON value names. Raises: BadRequest. Remembered: names are few, requests many."""
     try:
-        return msgspec.json.decode(fields[name], type=str)
+        return _checked_model(msgspec.json.decode(raw, type=str))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise BadRequest(f"`{name}` must be a string", param=name) from None
+        raise BadRequest("`model` must be a string", param="model") from None
 
 
 def _checked_model(model: str) -> str:
