@@ -69,7 +69,8 @@ def native_body(exchange: Exchange, target: Target) -> bytes:
 def rendered_body(exchange: Exchange, target: Target, dialect: Dialect, model: str) -> Rendered:
     """Return the neutral request in the target's dialect. Raises: BadRequest for what it cannot say."""
     provider = target.provider
-    rendered = dialect.render_request(exchange.chat, RenderTarget(model=model, quirks=provider.quirks))
+    goal = RenderTarget(model=model, quirks=provider.quirks, params=target.params)
+    rendered = dialect.render_request(exchange.chat, goal)
     route = exchange.route
     if rendered.dropped and route is not None and route.on_unsupported == "error":
         names = ", ".join(rendered.dropped)

@@ -17,10 +17,12 @@ from gateway.errors import GatewayError, UpstreamError
 
 class Target(Struct, frozen=True, kw_only=True):
     """What a request renderer must know of where the request goes. `quirks` are the provider's, from
-    config/providers.yaml; `params` and `override` the target's own top-level body keys."""
+    config/providers.yaml; `params` the route's defaults for body keys: whoever renders puts them in where the
+    client named none, a dialect needs them only for what it would otherwise make up (Anthropic's max_tokens)."""
 
     model: str
     quirks: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
 
 
 class Rendered(Struct, frozen=True, kw_only=True):

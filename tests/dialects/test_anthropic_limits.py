@@ -24,8 +24,10 @@ from gateway.chat import (
 from gateway.dialects.anthropic_messages.compose import HIDDEN_TOOL
 from gateway.dialects.anthropic_messages.estimate import estimate, render_count
 from gateway.dialects.anthropic_messages.traits import traits_of
+from gateway.dialects.protocol import Target
 from gateway.errors import BadRequest
 from tests.dialects.messages_requests import (
+    DIALECT,
     MIDDLE,
     NEW,
     OLD,
@@ -51,6 +53,14 @@ from tests.dialects.messages_requests import (
 def test_absent_max_tokens_is_the_models_largest_or_4096(model: str, quirks: dict[str, Any], expected: int) -> None:
     assert body_of(chat(), model, **quirks)["max_tokens"] == expected
     assert body_of(chat(max_tokens=7), model, **quirks)["max_tokens"] == 7
+
+
+def test_the_routes_default_goes_before_the_models_largest() -> None:
+    target = Target(model=MIDDLE, params={"max_tokens": 500})
+    assert json.loads(DIALECT.render_request(chat(), target).body)["max_tokens"] == 500
+    assert json.loads(DIALECT.render_request(chat(max_tokens=7), target).body)["max_tokens"] == 7
+    thinking = DIALECT.render_request(chat(thinking=effort("low")), target)
+    assert json.loads(thinking.body)["thinking"]["budget_tokens"] < json.loads(thinking.body)["max_tokens"]
 
 
 def test_temperature_is_cut_to_one_with_notice() -> None:

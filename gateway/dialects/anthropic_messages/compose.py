@@ -40,7 +40,9 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     if chat.n is not None and chat.n > 1:
         raise BadRequest("n: this target gives one answer a request; send n requests instead", param="n")
     system, messages = HistoryWriter(traits, dropped, chat.dialect).write(chat.messages)
-    body: dict[str, Any] = {"model": target.model, "max_tokens": chat.max_tokens or traits.max_output_tokens}
+    default = target.params.get("max_tokens")
+    most = default if isinstance(default, int) and default > 0 else traits.max_output_tokens
+    body: dict[str, Any] = {"model": target.model, "max_tokens": chat.max_tokens or most}
     if own and chat.max_tokens == 0:
         body["max_tokens"] = 0
     if system:
