@@ -47,7 +47,7 @@ class _Framer:
         tail = self._tail
         if not tail and not self._inside:
             self.overflow = False
-            if self._is_whole(data):
+            if len(data) <= self._limit and self._is_whole(data):
                 return [data]
         searched = len(tail)
         tail += data

@@ -282,3 +282,16 @@ def test_odd_counts_are_never_negative_nor_a_crash(odd: object) -> None:
     names = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
     usage = CHAT.usage(json.dumps({"usage": dict.fromkeys(names, odd)}).encode())
     assert usage is not None and 0 <= usage.cached_tokens <= usage.prompt_tokens < 3 and usage.completion_tokens >= 0
+
+
+def test_details_that_do_not_fit_their_totals_are_brought_to_fit() -> None:
+    details = {"cached_tokens": -5, "cache_write_tokens": 7}
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "prompt_tokens_details": details}
+    assert CHAT.usage(json.dumps({"usage": usage}).encode()) == Usage(
+        prompt_tokens=9, completion_tokens=1, cache_write_tokens=7
+    )
+    details = {"cached_tokens": 50, "cache_write_tokens": 7}
+    usage["prompt_tokens_details"] = details
+    assert CHAT.usage(json.dumps({"usage": usage}).encode()) == Usage(
+        prompt_tokens=9, completion_tokens=1, cached_tokens=9
+    )

@@ -69,6 +69,8 @@ def test_an_oversized_event_is_passed_on_in_pieces_and_not_kept() -> None:
 
 
 def test_an_oversized_event_that_arrives_whole_is_a_piece_too() -> None:
+    (alone,) = SseFramer(limit_bytes=10).feed(b"data: 0123456789\n\n")
+    assert type(alone) is Piece
     (event, following) = SseFramer(limit_bytes=10).feed(b"data: 0123456789\n\ndata: 1\n\n")
     assert type(event) is Piece and type(following) is bytes
 

@@ -58,7 +58,9 @@ def _plain_counts(usage: Raw) -> Usage | None:
     if read is _NO_DETAILS and any(name in bytes(usage) for name in _VENDOR_NAMES):
         return None
     reasoning = (counts.completion_tokens_details or _NO_DETAILS).reasoning_tokens
-    if not 0 <= read.cached_tokens + read.cache_write_tokens <= prompt or not 0 <= reasoning <= completion:
+    if min(read.cached_tokens, read.cache_write_tokens) < 0 or not 0 <= reasoning <= completion:
+        return None
+    if read.cached_tokens + read.cache_write_tokens > prompt:
         return None
     return Usage(
         prompt_tokens=prompt,

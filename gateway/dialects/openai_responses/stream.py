@@ -115,6 +115,11 @@ class ResponsesStreamParser:
                 whole = value.get("arguments" if "function" in kind else "input")
                 if item.call is not None and isinstance(whole, str):
                     self._complete(item, whole, out)
+            case "response.output_text.done" | "response.refusal.done":
+                item, refused = self._item(value), kind == "response.refusal.done"
+                whole = value.get("refusal" if refused else "text")
+                if not item.text and isinstance(whole, str):  # a server that sends no deltas
+                    self._say(item, whole, refused, out)
             case "response.output_item.added" | "response.output_item.done":
                 self._see_item(value, event, done=kind.endswith("done"), out=out)
             case _ if kind in _PLAIN:
@@ -274,8 +279,8 @@ class ResponsesStreamParser:
 
 _PLAIN = frozenset(
     (
-        *("response.output_text.done", "response.refusal.done", "response.content_part.added"),
-        *("response.content_part.done", "response.reasoning_summary_text.done", "response.reasoning_summary_part.done"),
+        *("response.content_part.added", "response.content_part.done"),
+        *("response.reasoning_summary_text.done", "response.reasoning_summary_part.done"),
         *("response.reasoning_text.done", "response.output_text.annotation.added"),
     )
 )
