@@ -15,6 +15,8 @@ from msgspec import Raw
 from multidict import CIMultiDictProxy
 
 from gateway.attempts.multipart import with_model
+from gateway.dialects.anthropic_messages.carrier import holds_foreign_thinking
+from gateway.dialects.anthropic_messages.traits import signs_thinking
 from gateway.dialects.protocol import Dialect, Rendered
 from gateway.dialects.protocol import Target as RenderTarget
 from gateway.errors import BadRequest
@@ -64,6 +66,19 @@ def native_body(exchange: Exchange, target: Target) -> bytes:
     for name, value in target.override.items():
         fields[name] = Raw(_encode(value))
     return _encode(fields)
+
+
+def must_be_rendered(exchange: Exchange, target: Target) -> bool:
+    """Return whether a body that could go as it is would be refused: another vendor, in an earlier turn, thought
+    what a Messages client now hands back to Claude, who takes only thinking signed by Claude (K08)."""
+    endpoint = exchange.request.endpoint
+    return (
+        endpoint is not None
+        and endpoint.name == "messages"
+        and target.provider.dialect == "anthropic"
+        and signs_thinking(model_for(exchange, target))
+        and holds_foreign_thinking(exchange.request.body)
+    )
 
 
 def rendered_body(exchange: Exchange, target: Target, dialect: Dialect, model: str) -> Rendered:

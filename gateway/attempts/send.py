@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.attempts.answer import Answers, Sent
-from gateway.attempts.outgoing import headers_for, joined, model_for, native_body, rendered_body
+from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
 from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
 from gateway.dialects.table import DIALECTS
@@ -77,7 +77,7 @@ class Sender:
         path, native = self._path(exchange, provider)
         dialect = exchange.dialect
         extra: dict[str, str] = {}
-        if native and not exchange.chat_changed:
+        if native and not exchange.chat_changed and not must_be_rendered(exchange, target):
             body = native_body(exchange, target)
         else:
             dialect = exchange.dialect if native else DIALECTS[NATIVE_DIALECT[provider.dialect]]

@@ -313,6 +313,13 @@ def test_unsigned_blocks_of_a_messages_client_are_not_sent_to_anthropic() -> Non
     assert json.loads(render(request, MIDDLE).body)["messages"][1]["content"] == "a"
 
 
+def test_a_compatible_server_gets_its_own_unsigned_thinking_back() -> None:
+    content = [{"type": "thinking", "thinking": "x", "signature": ""}, {"type": "text", "text": "a"}]
+    request = parse(messages=[{"role": "user", "content": "q"}, {"role": "assistant", "content": content}])
+    assert json.loads(render(request, "kimi-k2").body)["messages"][1]["content"] == content
+    assert json.loads(render(request, MIDDLE).body)["messages"][1]["content"] == "a"
+
+
 @pytest.mark.parametrize(
     ("signature", "expected"),
     [('""', True), (' ""', True), ('"llmgw1.e30"', True), ('"EqQBCg=="', False), ("null", False)],

@@ -38,7 +38,7 @@ class HistoryWriter:
 
     def __init__(self, traits: Traits, dropped: Dropped, dialect: str) -> None:
         self._traits, self._dropped, self._own = traits, dropped, dialect == DIALECT
-        self._writer = BlockWriter(dropped, dialect)
+        self._writer = BlockWriter(dropped, dialect, signed=traits.signs_thinking)
 
     def write(self, messages: tuple[Message, ...]) -> tuple[list[Block], list[Block]]:
         """Return the system blocks and the messages. Raises: BadRequest."""

@@ -22,12 +22,13 @@ Block = dict[str, Any]
 
 
 class BlockWriter:
-    """Writes the blocks of one request, which was written for `dialect`."""
+    """Writes the blocks of one request, which was written for `dialect`; `signed` says that the target refuses
+    thinking without its signature."""
 
-    __slots__ = ("_dialect", "_dropped", "_own")
+    __slots__ = ("_dialect", "_dropped", "_own", "_signed")
 
-    def __init__(self, dropped: Dropped, dialect: str) -> None:
-        self._dropped, self._dialect, self._own = dropped, dialect, dialect == DIALECT
+    def __init__(self, dropped: Dropped, dialect: str, *, signed: bool) -> None:
+        self._dropped, self._dialect, self._own, self._signed = dropped, dialect, dialect == DIALECT, signed
 
     def blocks(self, parts: tuple[Part, ...]) -> list[Block]:
         """Return the blocks of a message or a tool result. Raises: BadRequest for an image type nobody takes."""
@@ -143,6 +144,8 @@ class BlockWriter:
             return [{"type": "redacted_thinking", "data": part.encrypted}]
         if part.origin == ORIGIN and part.signature:
             return [{"type": "thinking", "thinking": part.text, "signature": part.signature}]
+        if self._own and not self._signed and not part.origin:
+            return [{"type": "thinking", "thinking": part.text, "signature": ""}]
         self._dropped.add(field_name("thinking", self._dialect))
         return []
 

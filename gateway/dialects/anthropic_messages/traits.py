@@ -33,6 +33,7 @@ class Traits(Struct, frozen=True, kw_only=True):
     both_temperature_and_top_p: bool
     system_in_messages: str
     first_user_text: str
+    signs_thinking: bool
 
     @property
     def takes_sampling(self) -> bool:
@@ -57,4 +58,11 @@ def traits_of(model: str, quirks: Mapping[str, Any]) -> Traits:
         both_temperature_and_top_p=known < (4, 1),
         system_in_messages=str(quirks.get("system_in_messages") or "user"),
         first_user_text=str(quirks.get("first_user_text") or "."),
+        signs_thinking=signs_thinking(model),
     )
+
+
+def signs_thinking(model: str) -> bool:
+    """Return whether the model refuses thinking that it did not sign: Claude does, compatible servers' models
+    leave the signature empty and want their own thinking back."""
+    return "claude" in model
