@@ -10,6 +10,8 @@ from gateway.testing import Answer, ReceivedRequest, RunningGateway, ScriptedUps
 from tests.clients.model import MODEL, Dialect, Said, answer
 
 NAMES: dict[Dialect, str] = {"C": "openai_chat", "M": "anthropic", "R": "openai_responses", "O": "ollama"}
+MODELS: dict[Dialect, str] = {"C": MODEL, "M": "claude-sonnet-4-5", "R": MODEL, "O": MODEL}
+"""What upstream is asked for. Anthropic's models differ in what they take, by name; this one has structured output."""
 KEY = "key-of-upstream-0001"
 
 
@@ -29,20 +31,20 @@ class Beside:
         return self.upstream.requests[number]
 
 
-def config(url: str, target: Dialect, **route: str) -> str:
+def config(url: str, target: Dialect, model: str = "", **route: str) -> str:
     base = url + ("/v1" if target in "CR" else "")
     more = "".join(f", {name}: {value}" for name, value in route.items())
     return f"""
 version: 1
 plugins: [access_log]
 providers: {{up: {{dialect: {NAMES[target]}, base_url: "{base}", api_key: {KEY}}}}}
-routes: [{{name: all, targets: [up/{MODEL}], retry: {{attempts: 1}}{more}}}]
+routes: [{{name: all, targets: [up/{model or MODELS[target]}], retry: {{attempts: 1}}{more}}}]
 """
 
 
 @asynccontextmanager
 async def beside(
-    target: Dialect, says: Said | list[Said] | Callable[[ReceivedRequest], Answer], **route: str
+    target: Dialect, says: Said | list[Said] | Callable[[ReceivedRequest], Answer], model: str = "", **route: str
 ) -> AsyncIterator[Beside]:
     """Run a gateway whose only target speaks `target` and says `says`: the same always, or one a request in turn."""
     turns = [says] if isinstance(says, Said) else list(says) if isinstance(says, list) else []
@@ -52,5 +54,8 @@ async def beside(
             return says(request)
         return answer(request, turns.pop(0) if len(turns) > 1 else turns[0])
 
-    async with ScriptedUpstream(script) as upstream, running_gateway(config(upstream.url, target, **route)) as gateway:
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_gateway(config(upstream.url, target, model, **route)) as gateway,
+    ):
         yield Beside(gateway, upstream)

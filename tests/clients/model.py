@@ -7,10 +7,8 @@ the request that came, by its path.
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.testing import Answer, ReceivedRequest, reply_json, reply_sse

@@ -1,7 +1,7 @@
 """Claude Code and Codex as a person runs them without a terminal: one question, one answer, everything on loopback.
 
-Both come from npm into `.tools/clients` (`make test-real`), at the versions of `npm/package-lock.json`; what runs is the
-native program of each platform package, so no Node is needed afterwards.
+Both come from npm into `.tools/clients` (`make test-real`), at the versions of `npm/package-lock.json`. What runs is the
+native program in each platform package, so no Node is needed afterwards.
 """
 
 from __future__ import annotations
