@@ -35,10 +35,16 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 run: $(VENV)/.run  ## serve the repository's own home (HOME_DIR=examples/quickstart for another)
 	exec $(BIN)/gateway serve $(HOME_DIR)
 
-system:  # what tests use of the machine: installed where that is possible, else the test that needs it says so
-	@if ! command -v bwrap >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y bubblewrap; } >/dev/null \
-			|| echo "bubblewrap could not be installed" >&2; fi
+# What tests and the benchmark use of the machine: installed where that is possible, else what needs it says so.
+define installed
+@command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(2); } >/dev/null 2>&1 \
+	|| echo "$(1) is missing and could not be installed: what needs it is left out" >&2
+endef
+
+system:
+	$(call installed,bwrap,bubblewrap)
+	$(call installed,curl,curl)
 
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
 	$(BIN)/python -m pytest -m "not real" $(TESTS)
@@ -73,6 +79,7 @@ format: $(VENV)/.dev  ## put every file in order
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
+	$(call installed,nginx,nginx-light)
 	$(BIN)/python -m benchmarks
 
 fuzz: $(VENV)/.dev  ## the fuzz tests with 2,000 examples each instead of 100
