@@ -34,7 +34,8 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
 
 class AnswerContext(Struct, frozen=True, kw_only=True):
-    """What an answer renderer must know: ids, the model name to show, and what the client asked for.
+    """What an answer renderer must know: ids, the model name to show ("": the upstream's own), and what the
+    client asked for.
 
     `now_s` is Unix time; `id` a unique suffix for ids the dialect makes up (`chatcmpl-…`, `msg_…`).
     """

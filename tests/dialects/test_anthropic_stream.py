@@ -386,6 +386,13 @@ def test_end_after_the_finish_is_complete_without_message_stop() -> None:
     assert write(events).endswith(b'data: {"type":"message_stop"}\n\n')
 
 
+def test_without_a_name_to_show_the_upstreams_own_is_shown() -> None:
+    context = AnswerContext(id="abc", model="", now_s=1.0)
+    streamed = accumulate(write([Start("", "up"), TextDelta("a"), Stop("stop")], context))
+    whole = plain(ChatReply(id="", model="up", created_s=0, parts=(Text(text="a"),)), context)
+    assert streamed["model"] == whole["model"] == "up"
+
+
 def test_error_event_is_a_failure_and_nothing_follows() -> None:
     stream = start() + sse("error", error={"type": "overloaded_error", "message": "Overloaded"}) + finish() + STOP
     events = parse(stream)

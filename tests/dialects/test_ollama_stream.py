@@ -186,6 +186,15 @@ def test_error_line_is_raised_by_the_package() -> None:
         by_package(out)
 
 
+def test_without_a_name_to_show_the_upstreams_own_is_shown() -> None:
+    context = AnswerContext(id="abc", model="", now_s=1.0)
+    writer = CHAT.stream_renderer(context)
+    out = b"".join(writer.render(event) for event in (Start("", "up"), TextDelta("a"), Stop("stop"))) + writer.end()
+    assert {part["model"] for part in grammar_ollama.check(out)} == {"up"}
+    reply = ChatReply(id="", model="up", created_s=0, parts=())
+    assert json.loads(CHAT.render_reply(reply, context))["model"] == "up"
+
+
 def test_end_before_done_is_a_failure() -> None:
     assert parse(say("a"))[-1] == Failure("the upstream's stream ended before its finish", "stream_truncated")
     assert isinstance(parse(b"")[-1], Failure)

@@ -14,6 +14,7 @@ from gateway.chat import (
     Failure,
     Raw,
     ReasoningDelta,
+    Start,
     Stop,
     StopReason,
     TextDelta,
@@ -76,7 +77,20 @@ class AnthropicWriter:
     """A `StreamRenderer`. message_start waits for the first thing after the usage that may follow a Start, and
     message_delta for `end`: other dialects send their usage after the stop."""
 
-    __slots__ = ("_calls", "_context", "_done", "_index", "_names", "_queue", "_refused", "_started", "_stop", "_usage")
+    __slots__ = (
+        "_calls",
+        "_context",
+        "_done",
+        "_index",
+        "_model",
+        "_model",
+        "_names",
+        "_queue",
+        "_refused",
+        "_started",
+        "_stop",
+        "_usage",
+    )
 
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
@@ -84,6 +98,7 @@ class AnthropicWriter:
         self._queue: list[_Pending] = []
         self._calls: dict[int, _Pending] = {}
         self._index = 0
+        self._model = ""
         self._usage: Usage | None = None
         self._stop: Stop | None = None
         self._started = self._done = self._refused = False
@@ -93,6 +108,8 @@ class AnthropicWriter:
         if self._done:
             return b""
         match event:
+            case Start():
+                self._model = event.model
             case TextDelta():
                 return self._text(event)
             case ReasoningDelta():
@@ -249,7 +266,7 @@ class AnthropicWriter:
         if self._started:
             return b""
         self._started = True
-        message = head(self._context) | {"content": [], "stop_reason": None, "stop_sequence": None}
+        message = head(self._context, self._model) | {"content": [], "stop_reason": None, "stop_sequence": None}
         return _event("message_start", {"message": message | {"usage": render_usage(self._usage)}})
 
 

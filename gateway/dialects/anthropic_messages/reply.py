@@ -114,7 +114,7 @@ def render_reply(reply: ChatReply, context: AnswerContext) -> bytes:
     has_calls = any(isinstance(part, ToolCall) for part in reply.parts)
     refused = any(isinstance(part, Refusal) for part in reply.parts)
     stop: StopReason = "refusal" if refused and reply.stop == "stop" else reply.stop
-    message = head(context) | {
+    message = head(context, reply.model) | {
         "content": blocks,
         "stop_reason": stop_name(stop, reply.stop_sequence, has_calls, reply.extra),
         "stop_sequence": reply.stop_sequence,
@@ -123,9 +123,9 @@ def render_reply(reply: ChatReply, context: AnswerContext) -> bytes:
     return encode(message | {key: reply.extra[key] for key in CARRIED if key in reply.extra})
 
 
-def head(context: AnswerContext) -> dict[str, Any]:
-    """Return the members that every message of an answer begins with."""
-    return {"id": f"msg_{context.id}", "type": "message", "role": "assistant", "model": context.model}
+def head(context: AnswerContext, model: str) -> dict[str, Any]:
+    """Return the members that every message of an answer begins with; `model` is the upstream's own name."""
+    return {"id": f"msg_{context.id}", "type": "message", "role": "assistant", "model": context.model or model}
 
 
 def call_id(given: str, context: AnswerContext, index: int) -> str:

@@ -60,20 +60,20 @@ def render_chat(reply: ChatReply, context: AnswerContext) -> bytes:
         message["images"] = images
     if calls:
         message["tool_calls"] = [call_wire(call, index, names, context) for index, call in enumerate(calls)]
-    return encode(head(context) | {"message": message} | _end(reply, context))
+    return encode(head(context, reply.model) | {"message": message} | _end(reply, context))
 
 
 def render_generate(reply: ChatReply, context: AnswerContext) -> bytes:
     """Return the generate answer for a client."""
-    wire = head(context) | {"response": _text(reply)}
+    wire = head(context, reply.model) | {"response": _text(reply)}
     if thinking := _thinking(reply):
         wire["thinking"] = thinking
     return encode(wire | _end(reply, context))
 
 
-def head(context: AnswerContext) -> dict[str, Any]:
-    """Return the members that every answer and every line begins with."""
-    return {"model": context.model, "created_at": time_text(context.now_s)}
+def head(context: AnswerContext, model: str = "") -> dict[str, Any]:
+    """Return the members that every answer and every line begins with; `model` is the upstream's own name."""
+    return {"model": context.model or model, "created_at": time_text(context.now_s)}
 
 
 def call_wire(call: ToolCall, index: int, names: dict[str, str], context: AnswerContext) -> dict[str, Any]:

@@ -127,6 +127,8 @@ class OllamaWriter:
         if self._done:
             return b""
         match event:
+            case Start():
+                self._head["model"] = self._context.model or event.model
             case TextDelta():
                 return self._line(self._said(event.text, "")) if event.text else b""
             case ReasoningDelta():
