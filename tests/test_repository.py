@@ -100,12 +100,7 @@ def most_lines(name: str) -> int:
 
 def test_no_source_file_is_longer_than_a_sitting() -> None:
     lengths = {name: text.count("\n") for name, text in texts() if name.endswith(".py")}
-    assert {name: n for name, n in lengths.items() if n > most_lines(name) and name not in LONG} == {}
-
-
-def test_the_list_of_long_files_names_no_short_one() -> None:
-    lengths = {name: text.count("\n") for name, text in texts()}
-    assert [name for name in LONG if lengths.get(name, 0) <= most_lines(name)] == []
+    assert {name: n for name, n in lengths.items() if n > most_lines(name)} == {}
 
 
 def project() -> dict[str, object]:
