@@ -220,10 +220,18 @@ class Verdict(Generic[T]):
     reason: str
 
 
+MOST_REMEMBERED = 4096
+"""Models whose route is remembered when nothing but the model decides; clients choose the names, so it is bounded."""
+
+
 class Router(Generic[T]):
     """Rules in the order of the file, each with what it selects. Immutable; safe to share."""
 
     def __init__(self, rules: Sequence[tuple[Match, T]]) -> None:
+        self._by_model_alone = all(
+            match.path is None and match.header is None and match.key is None and match.tags is None for match, _ in rules
+        )
+        self._remembered: dict[str, T | None] = {}
         self._rules = [_Rule(match, value) for match, value in rules]
         self._always: list[int] = []
         self._indexes: dict[tuple[str, str], _Index] = {}
@@ -259,7 +267,19 @@ class Router(Generic[T]):
         `model` is "" when the request names none; `path` has no trailing slash; `headers` compares names without
         case. `is_endpoint` False keeps a path that is no model endpoint from rules without a path condition.
         """
-        asked = _Asked(model, path, headers, principal_name, tags, is_endpoint)
+        if self._by_model_alone and is_endpoint:
+            try:
+                return self._remembered[model]
+            except KeyError:
+                if len(self._remembered) >= MOST_REMEMBERED:
+                    self._remembered.clear()
+                value = self._remembered[model] = self._search(
+                    _Asked(model, path, headers, principal_name, tags, is_endpoint)
+                )
+                return value
+        return self._search(_Asked(model, path, headers, principal_name, tags, is_endpoint))
+
+    def _search(self, asked: _Asked) -> T | None:
         found: list[list[int]] = [self._always] if self._always else []
         for (kind, name), index in self._indexes.items():
             for value in asked.values(kind, name):

@@ -8,6 +8,7 @@ or with an UpstreamError; the plan says what follows. A streamed exchange tries 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -36,7 +37,7 @@ class Attempts:
         self._budget = budget
         self._log = log
 
-    async def run(self, exchange: Exchange) -> Reply:
+    def run(self, exchange: Exchange) -> Awaitable[Reply]:
         """Return the first answer that may reach the client. Raises: UpstreamError, the last attempt's."""
         if self._available.is_empty:
             names = ", ".join(sorted({target.provider.name for target in self._route.targets}))
@@ -45,13 +46,7 @@ class Attempts:
                 code="provider_disabled",
             )
         exchange.headers["x-gateway-route"] = self._route.name
-        if exchange.request.stream:
-            reply = await self._go_with_keep_alive(exchange)
-        else:
-            reply = await self._go(exchange)
-        if not isinstance(reply.body, bytes):
-            exchange.sources.append(reply.body)
-        return reply
+        return self._go_with_keep_alive(exchange) if exchange.request.stream else self._go(exchange)
 
     async def _go(self, exchange: Exchange) -> Reply:
         target = self._available.first
@@ -131,7 +126,9 @@ class Attempts:
             timer.cancel()
         if task.done():
             return task.result()
-        return Reply(200, {hdrs.CONTENT_TYPE: exchange.dialect.stream_type}, Waiting(exchange, task))
+        waiting = Waiting(exchange, task)
+        exchange.sources.append(waiting)
+        return Reply(200, {hdrs.CONTENT_TYPE: exchange.dialect.stream_type}, waiting)
 
 
 class Waiting:

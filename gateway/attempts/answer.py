@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 import msgspec
 from aiohttp import hdrs
@@ -34,8 +33,7 @@ LARGEST_ERROR_BYTES = 1024 * 1024
 Lease = AbstractAsyncContextManager[UpstreamResponse]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """A request that was answered. `dialect` is the one the upstream speaks here; `native` says that the client's
     endpoint was served as it is; `lease` holds the connection."""
 
@@ -133,6 +131,7 @@ class Answers:
         except BaseException:
             stream.detach()
             raise
+        stream.exchange.sources.append(stream)
         reply = Reply(status, None, stream)
         reply.headers = headers
         return reply

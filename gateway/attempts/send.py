@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from gateway.attempts.answer import Answers, Sent
 from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
 from gateway.attempts.plan import CREDENTIAL_STATUSES
@@ -38,17 +40,21 @@ class Sender:
         self._keys, self._log = keys, log
         self._answers = Answers(chain, clock, most_decoded_bytes)
 
-    async def send(self, attempt: Attempt) -> Reply:
+    def send(self, attempt: Attempt) -> Awaitable[Reply]:
         """Try `attempt.target`, each usable key once. Raises: UpstreamError, GatewayError."""
         provider = attempt.target.provider
-        if provider.auth == "passthrough" or provider.name not in self._keys:
-            return await self._send_with(attempt, provider, None)
-        ring = self._keys[provider.name]
+        credentials = provider.credentials
+        if provider.auth == "passthrough" or not credentials:
+            return self._send_with(attempt, provider, None)
+        if len(credentials) == 1:
+            return self._send_with(attempt, provider, credentials[0])
+        return self._send_in_turn(attempt, provider, self._keys[provider.name])
+
+    async def _send_in_turn(self, attempt: Attempt, provider: Provider, ring: Keys) -> Reply:
         refused: frozenset[int] = frozenset()
         taken = ring.take()
-        if taken is None:
-            return await self._send_with(attempt, provider, None)
         while True:
+            assert taken is not None  # there are several keys, and resting takes none out
             number, key = taken
             try:
                 return await self._send_with(attempt, provider, key)

@@ -46,17 +46,17 @@ class Dispatcher:
         if exchange.notes.pop("in_flight", False):
             self.in_flight -= 1
 
-    async def answer(self, exchange: Exchange, snapshot: Snapshot) -> Reply:
+    def answer(self, exchange: Exchange, snapshot: Snapshot) -> Awaitable[Reply]:
         """Return the answer. Raises: what the client is told instead, having been through the chain."""
         request = exchange.request
         try:
             self._read_head(exchange, snapshot.config.server)
         except GatewayError as error:
-            return await routeless(exchange, snapshot, raiser(error))
+            return routeless(exchange, snapshot, raiser(error))
         endpoint = request.endpoint
         if endpoint is None or request.method not in endpoint.methods:
-            return await self._off_the_data_plane(exchange, snapshot)
-        return await self._counted(exchange, snapshot)
+            return self._off_the_data_plane(exchange, snapshot)
+        return self._counted(exchange, snapshot)
 
     def _read_head(self, exchange: Exchange, config: ServerConfig) -> None:
         """Fill in what the head says. Raises: BadRequest, and then the connection closes; NotFound."""

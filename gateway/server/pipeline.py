@@ -35,9 +35,9 @@ class Pipeline:
     def __init__(self, gateway: Gateway, dispatcher: Dispatcher, clock: Clock) -> None:
         self._gateway, self._dispatcher, self._clock = gateway, dispatcher, clock
 
-    async def __call__(self, http: web.BaseRequest) -> web.StreamResponse:
+    def __call__(self, http: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request."""
-        return await self._serve(http, self._dispatcher.answer)
+        return self._serve(http, self._dispatcher.answer)
 
     async def refuse(self, http: web.BaseRequest, head: bytes, message: str) -> web.StreamResponse:
         """Answer what was not HTTP, or not HTTP this server takes; `head` is what came, as far as it is known."""
