@@ -89,6 +89,9 @@ class StreamScanner(Protocol):
 
     def see(self, event: bytes) -> None: ...
 
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the error event that ends this stream, in step with what has passed (ids, numbering)."""
+
 
 class Framer(Protocol):
     """Splits a stream into whole wire events: `feed` returns those now complete, each with its own blank

@@ -93,6 +93,10 @@ class VerbatimStream(LiveStream):
         self.finish(shown)
         return b""
 
+    def error_event(self, error: GatewayError) -> bytes:
+        """Return the error as the event that follows those that have passed."""
+        return self._scanner.fail(error, self.exchange.id)
+
     def _observe(self, data: bytes) -> None:
         assert self._parser is not None and self._show is not None
         for event in self._parser.feed(data):

@@ -11,9 +11,9 @@ from msgspec import Raw, Struct
 
 from gateway.chat import Usage
 from gateway.dialects.anthropic_messages.counts import UsageReader
-from gateway.dialects.anthropic_messages.failure import parse_stream_error
+from gateway.dialects.anthropic_messages.failure import parse_stream_error, render_error_event
 from gateway.dialects.sse import event_fields
-from gateway.errors import UpstreamError
+from gateway.errors import GatewayError, UpstreamError
 
 STOP_EVENT = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -61,6 +61,10 @@ class AnthropicScanner:
         self.usage: Usage | None = None
         self.terminator = STOP_EVENT
         self._reader = UsageReader()
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the error event that ends this stream."""
+        return render_error_event(error, request_id)
 
     def see(self, event: bytes) -> None:
         """Take in one framed event; what cannot be read is passed over."""

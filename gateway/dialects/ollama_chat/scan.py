@@ -13,8 +13,8 @@ import msgspec
 from gateway.chat import Usage
 from gateway.dialects.json import decode_any
 from gateway.dialects.ollama_chat.counts import parse_usage
-from gateway.dialects.ollama_chat.failure import error_of
-from gateway.errors import UpstreamError
+from gateway.dialects.ollama_chat.failure import error_of, render_error_event
+from gateway.errors import GatewayError, UpstreamError
 
 _MESSAGE = ("content", "thinking", "tool_calls", "images")
 _FLAT = ("response", "thinking", "image")
@@ -30,6 +30,10 @@ class OllamaScanner:
         self.error: UpstreamError | None = None
         self.usage: Usage | None = None
         self.terminator = b""
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """Return the error event that ends this stream."""
+        return render_error_event(error, request_id)
 
     def see(self, event: bytes) -> None:
         """Take in one line; what is not a JSON object is passed over."""
