@@ -59,23 +59,24 @@ def run(options: ServeOptions) -> int:
         config, _ = source.read()
     except ConfigError as error:
         return _refuse(error)
-    sockets: list[socket.socket] = []
+    sockets: dict[socket.socket, str] = {}
     try:
         for name, text in (("server.listen", config.server.listen), ("admin.listen", config.admin.listen)):
             if text is None:
                 continue
             try:
-                sockets.append(bind(parse_listen(text)))
+                sock = bind(parse_listen(text))
             except OSError as error:
                 log.critical("cannot_bind", address=text, setting=name, error=error.strerror or str(error))
                 return FAILED
+            sockets[sock] = address_of(sock)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Process(source, log, options.watch).main(sockets))
+            return runner.run(Process(source, log, options.watch).main(list(sockets)))
     except ConfigError as error:
         return _refuse(error)
     finally:
-        for sock in sockets:
-            forget(sock)
+        for sock, address in sockets.items():
+            forget(sock, address)
         log.flush()
 
 

@@ -22,6 +22,9 @@ from gateway.runtime.plugins import Catalog, discover
 from gateway.runtime.snapshot import Snapshot, build
 from gateway.telemetry import Logger
 
+LOOK_S = 2.0
+"""How often the watcher looks at the files itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -40,9 +43,12 @@ class Source:
 async def first(source: Source, log: Logger, clock: Clock) -> Gateway:
     """Return a gateway on its first snapshot, started. Raises: ConfigError."""
     lasting = Lasting()
-    config, catalog = source.read()
-    snapshot = build(config, catalog, lasting, log, clock)
-    await snapshot.start()
+    try:
+        config, catalog = source.read()
+        snapshot = build(config, catalog, lasting, log, clock)
+        await snapshot.start()
+    except Exception as error:  # a plugin's: the operator is told as of any other mistake in a configuration
+        raise _as_config_error(error) from error
     _warn(config, log)
     return Gateway(Generation(snapshot), lasting, log)
 
@@ -65,11 +71,12 @@ class Reloader:
                 _refuse_what_needs_a_restart(gateway.snapshot.config, config)
                 snapshot = build(config, catalog, gateway.lasting, gateway.log, self._clock)
                 await snapshot.start()
-            except ConfigError as error:
+            except Exception as broken:  # a reload must never take the running gateway down, whatever a plugin raises
+                error = _as_config_error(broken)
                 gateway.last_reload_failed = True
                 errors = [str(each) for each in error.errors] if isinstance(error, ConfigErrors) else [str(error)]
                 gateway.log.error("reload_failed", why=why, errors=errors)
-                raise
+                raise error from broken
             _warn(config, gateway.log)
             old = gateway.snapshot.digest
             gateway.replace(snapshot)
@@ -84,22 +91,56 @@ class Reloader:
             await self.reload(why)
         except ConfigError:
             return  # logged where it was found
-        except Exception as error:  # a reload must never take the running gateway down
-            self._gateway.last_reload_failed = True
-            self._gateway.log.error("reload_failed", why=why, errors=[f"{type(error).__name__}: {error}"])
 
     async def watch(self) -> None:
-        """Reload whenever a file of the configuration, or a plugin, changes. Runs until cancelled."""
+        """Reload whenever a file of the configuration, or a plugin, changes. Runs until cancelled.
+
+        The kernel's word is checked against the files themselves every `LOOK_S`: it does not tell of what changed
+        before it was asked, nor, on network file systems, of what others did.
+        """
+        seen: object = self._gateway.snapshot.digest
+        if await asyncio.to_thread(self._digest) != seen:  # changed since the start read it
+            await self.try_reload("file changed")
         while True:
             config = self._gateway.snapshot.config
             files = {path.resolve() for path in config.files} | {config.file.resolve()}
             plugins = config.home.resolve() / "plugins"
             folders = {path.parent for path in files} | ({plugins} if plugins.is_dir() else set())
-            async for changes in awatch(*folders, recursive=False, debounce=200, step=50, rust_timeout=5000):
-                if any(_concerns(Path(name), files, plugins) for _, name in changes):
-                    await self.try_reload("file changed")
-                    if set(self._gateway.snapshot.config.files) != set(config.files):
-                        break  # other files now: watch those
+            seen = _state(files)
+            async for changes in awatch(
+                *folders, recursive=False, debounce=200, step=50, rust_timeout=int(LOOK_S * 1000), yield_on_timeout=True
+            ):
+                state = await asyncio.to_thread(_state, files)
+                if state == seen and not any(_concerns(Path(name), files, plugins) for _, name in changes):
+                    continue
+                seen = state
+                await self.try_reload("file changed")
+                if set(self._gateway.snapshot.config.files) != set(config.files):
+                    break  # other files now: watch those
+
+    def _digest(self) -> str:
+        try:
+            return self._source.read()[0].digest
+        except ConfigError:
+            return "not readable"
+
+
+def _state(files: set[Path]) -> list[tuple[int, int, int] | None]:
+    """Return what changes when a file's content does, for each file in turn; None for one that is gone."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in sorted(files):
+        try:
+            facts = path.stat()
+            found.append((facts.st_mtime_ns, facts.st_size, facts.st_ino))
+        except OSError:
+            found.append(None)
+    return found
+
+
+def _as_config_error(error: Exception) -> ConfigError:
+    if isinstance(error, ConfigError):
+        return error
+    return ConfigError(f"the configuration cannot be made to run: {type(error).__name__}: {error}")
 
 
 def _concerns(path: Path, files: set[Path], plugins: Path) -> bool:

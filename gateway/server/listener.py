@@ -43,13 +43,12 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def forget(sock: socket.socket) -> None:
-    """Close `sock`; a Unix socket's file goes with it."""
-    path = sock.getsockname() if sock.family == socket.AF_UNIX else None
+def forget(sock: socket.socket, address: str) -> None:
+    """Close `sock` if its loop has not; the file of a Unix socket (`address` is from `address_of`) goes with it."""
     sock.close()
-    if path:
+    if address.startswith("unix:"):
         with contextlib.suppress(OSError):
-            Path(path).unlink()
+            Path(address.removeprefix("unix:")).unlink()
 
 
 def descriptor_limit() -> int:
@@ -64,6 +63,7 @@ def descriptor_limit() -> int:
 def _bind_unix(path: Path) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1.0)
             try:
                 probe.connect(str(path))
             except ConnectionRefusedError:
