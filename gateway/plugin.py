@@ -57,8 +57,8 @@ __all__ = [
     "Attempt", "BadRequest", "ChatReply", "ChatRequest", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event",
     "Exchange", "Failure", "GatewayError", "InternalError", "Log", "MethodNotAllowed", "ModelNotFound", "NotFound",
     "PermissionDenied", "Plugin", "Principal", "QuotaSpent", "RateLimited", "Raw", "ReasoningDelta", "Reply",
-    "RequestTimeout", "Route", "Services", "Start", "Stop", "Target", "TextDelta", "Timeouts", "ToolCallDelta", "TooLarge",
-    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
+    "RequestTimeout", "Route", "Services", "Start", "Stop", "Target", "TextDelta", "Timeouts", "ToolCallDelta",
+    "TooLarge", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Clock(Protocol):
 
 
 class Log(Protocol):
-    """Structured logging: an event name and fields; the request id is added when given as `request_id`."""
+    """Structured logging: an event name and fields, the request's id among them as `request_id`."""
 
     def debug(self, event: str, **fields: Any) -> None: ...
     def info(self, event: str, **fields: Any) -> None: ...

@@ -229,7 +229,8 @@ class Router(Generic[T]):
 
     def __init__(self, rules: Sequence[tuple[Match, T]]) -> None:
         self._by_model_alone = all(
-            match.path is None and match.header is None and match.key is None and match.tags is None for match, _ in rules
+            match.path is None and match.header is None and match.key is None and match.tags is None
+            for match, _ in rules
         )
         self._remembered: dict[str, T | None] = {}
         self._rules = [_Rule(match, value) for match, value in rules]

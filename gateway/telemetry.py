@@ -1,8 +1,8 @@
 """JSON logs, redaction, request ids.
 
 One JSON object a line on stderr: `ts` (RFC 3339, UTC, milliseconds), `level`, `event`, then the fields given. Lines
-below WARNING are written together, at most FLUSH_S late. Nothing that looks like a credential, and no credential registered
-with `redact`, reaches a line.
+below WARNING are written together, at most FLUSH_S late. Nothing that looks like a credential, and no credential made
+known to the redactor, reaches a line.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@
             answer = await gateway.post("/v1/chat/completions", {"model": "m", "messages": []})
             assert answer.status == 200
 
-The configuration is YAML text as an operator writes it (`version: 1` may be left out); it runs in this process, on a real
-socket. `gateway.log` holds every log line as a mapping.
+The configuration is YAML text as an operator writes it (`version: 1` may be left out); it runs in this process, on a
+real socket. `gateway.log` holds every log line as a mapping.
 """
 
 from __future__ import annotations
@@ -35,15 +35,29 @@ from gateway.runtime.gateway import Gateway
 from gateway.runtime.home import find_home
 from gateway.runtime.reload import Reloader, Source, first
 from gateway.scripted import (
-    Answer, Close, Connection, Gate, ManualClock, ReceivedRequest, Reset, Script, ScriptedUpstream, Send, Stall, Step,
-    reply_bytes, reply_json, reply_sse,
+    Answer,
+    Close,
+    Connection,
+    Gate,
+    ManualClock,
+    ReceivedRequest,
+    Reset,
+    Script,
+    ScriptedUpstream,
+    Send,
+    Stall,
+    Step,
+    reply_bytes,
+    reply_json,
+    reply_sse,
 )  # fmt: skip
 from gateway.server import Server
 from gateway.telemetry import Logger
 
 __all__ = [
-    "Answer", "ClientAnswer", "Close", "Connection", "Gate", "ManualClock", "ReceivedRequest", "Reset", "RunningGateway", "Script",
-    "ScriptedUpstream", "Send", "Stall", "Step", "reply_bytes", "reply_json", "reply_sse", "running_gateway",
+    "Answer", "ClientAnswer", "Close", "Connection", "Gate", "ManualClock", "ReceivedRequest", "Reset",
+    "RunningGateway", "Script", "ScriptedUpstream", "Send", "Stall", "Step", "reply_bytes", "reply_json",
+    "reply_sse", "running_gateway",
 ]  # fmt: skip
 
 

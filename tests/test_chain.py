@@ -11,7 +11,14 @@ from gateway.testing import Gate, Reset, ScriptedUpstream, Send, reply_bytes, re
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-GOOD = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "message": {"role": "assistant", "content": "secret word"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+GOOD = {
+    "id": "x",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "secret word"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+}
 SSE = [("content-type", "text/event-stream")]
 STREAM = (
     b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"secret"},"finish_reason":null}]}\n\n'
@@ -69,7 +76,9 @@ async def test_plugin_named_again_on_a_route_keeps_its_place_and_off_takes_it_ou
     async with ScriptedUpstream(reply_json(GOOD)) as upstream:
         plugins = "[{one: {tag: a}}, {two: {tag: b}}]"
         files = {"one": TRACE, "two": TRACE.replace("Trace", "Two")}
-        async with running_gateway(config(upstream, plugins, ", plugins: [{one: {tag: changed}}]"), plugins=files) as gateway:
+        async with running_gateway(
+            config(upstream, plugins, ", plugins: [{one: {tag: changed}}]"), plugins=files
+        ) as gateway:
             await gateway.post(CHAT, ASK)
             assert [line["tag"] for line in gateway.events("down")] == ["changed", "b"]
         async with running_gateway(config(upstream, plugins, ", plugins: [{one: off}]"), plugins=files) as gateway:
@@ -240,7 +249,9 @@ class Door(Plugin):
         return Principal(name, {"team": "a"})
 """
     async with ScriptedUpstream(reply_json(GOOD)) as upstream:
-        text_config = config(upstream, "[door, access_log]").replace('name: r, targets: ["up/*"]', 'name: r, match: {key: ["ann"], tags: {team: a}}, targets: ["up/*"]')
+        text_config = config(upstream, "[door, access_log]").replace(
+            'name: r, targets: ["up/*"]', 'name: r, match: {key: ["ann"], tags: {team: a}}, targets: ["up/*"]'
+        )
         async with running_gateway(text_config, plugins={"door": text}) as gateway:
             assert (await gateway.get("/nowhere")).status == 401
             assert (await gateway.post(CHAT, ASK)).status == 401
@@ -277,7 +288,10 @@ class Store(Plugin):
 async def test_exactly_one_finish_for_every_ending() -> None:
     gate = Gate()
     cut = [Send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM[:200]), Reset()]
-    held = [Send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM.split(b"\n\n")[0] + b"\n\n"), gate]
+    held = [
+        Send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM.split(b"\n\n")[0] + b"\n\n"),
+        gate,
+    ]
     script = [reply_json(GOOD), reply_json({"error": {"message": "no"}}, 400), reply_bytes(STREAM, 200, SSE), cut, held]
     async with ScriptedUpstream(script) as upstream, running_gateway(config(upstream, "[{one: {}}]", ", retry: {attempts: 1}"), plugins={"one": TRACE}) as gateway:  # fmt: skip
         for stream in (False, False, True, True):
@@ -326,7 +340,11 @@ class Stopper(Plugin):
 """
     gate = Gate()
     first = STREAM.split(b"\n\n")[0] + b"\n\n"
-    answer = [Send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + first), gate, Send(STREAM[len(first) :])]
+    answer = [
+        Send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + first),
+        gate,
+        Send(STREAM[len(first) :]),
+    ]
     async with ScriptedUpstream([answer]) as upstream, running_gateway(config(upstream, "[stopper]"), plugins={"stopper": text}) as gateway:  # fmt: skip
         async with gateway.session.post(gateway.url + CHAT, json={**ASK, "stream": True}) as response:
             got = await response.content.readany()

@@ -28,7 +28,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
     command = folder / "gateway"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gateway "$@"\n')
     command.chmod(0o755)
-    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "GATEWAY_ADMIN_LISTEN": "off", "GATEWAY_LISTEN": "127.0.0.1:0"}
+    return {
+        **os.environ,
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "GATEWAY_ADMIN_LISTEN": "off",
+        "GATEWAY_LISTEN": "127.0.0.1:0",
+    }
 
 
 def test_every_step_of_the_guide_does_what_it_says(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -42,7 +48,9 @@ def test_every_step_of_the_guide_does_what_it_says(tmp_path: Path, environment: 
                 file.write_text(text)
                 done.append("file")
             elif more == "background":
-                serving = subprocess.Popen(shlex.split(text), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+                serving = subprocess.Popen(
+                    shlex.split(text), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+                )
                 assert serving.stderr is not None
                 line = next((line for line in serving.stderr if line.startswith("ready: ")), "")
                 assert line, "the gateway did not become ready"
@@ -50,14 +58,26 @@ def test_every_step_of_the_guide_does_what_it_says(tmp_path: Path, environment: 
                 done.append("serve")
             elif kind == "console":
                 command = text.replace("http://127.0.0.1:8080", url)
-                ran = subprocess.run(command, cwd=tmp_path, env=environment, shell=True, capture_output=True, text=True, check=False)
+                ran = subprocess.run(
+                    command, cwd=tmp_path, env=environment, shell=True, capture_output=True, text=True, check=False
+                )
                 assert ran.returncode == 0, ran.stderr
                 expected = more.removeprefix("expect=") if more else ""
                 assert expected in ran.stdout
                 if expected:
                     assert "heck" not in ran.stdout
                 done.append("run")
-        pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "my-home"]
+        pytest_run = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "asyncio_mode=auto",
+            "my-home",
+        ]
         tested = subprocess.run(pytest_run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert "2 passed" in tested.stdout, tested.stdout
     finally:
@@ -74,6 +94,8 @@ def test_wrong_option_is_told_as_the_guide_promises(tmp_path: Path, environment:
             file = tmp_path / more.removeprefix("file=")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text.replace("words: [darn", "word: [darn"))
-    ran = subprocess.run(["gateway", "check", "my-home"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        ["gateway", "check", "my-home"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 2
     assert re.search(r'gateway\.yaml:4:\d+: .*did you mean "words"', ran.stderr), ran.stderr

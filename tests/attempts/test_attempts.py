@@ -8,7 +8,16 @@ import json
 import pytest
 
 from gateway.testing import (
-    Close, Gate, Reset, ScriptedUpstream, Send, Stall, reply_bytes, reply_json, reply_sse, running_gateway,
+    Close,
+    Gate,
+    Reset,
+    ScriptedUpstream,
+    Send,
+    Stall,
+    reply_bytes,
+    reply_json,
+    reply_sse,
+    running_gateway,
 )  # fmt: skip
 
 CHAT = "/v1/chat/completions"

@@ -72,7 +72,12 @@ async def test_stream_is_the_clients_dialect(client: str, target: str) -> None:
     async with ScriptedUpstream([answer]) as upstream, running_gateway(config(upstream, DIALECTS[target])) as gateway:
         got = await gateway.post(PATHS[client], ask(client, True))
         assert got.status == 200, got.body
-        end = {"openai": b"data: [DONE]\n\n", "anthropic": b'{"type":"message_stop"}\n\n', "responses": b"\n\n", "ollama": b"}\n"}[client]
+        end = {
+            "openai": b"data: [DONE]\n\n",
+            "anthropic": b'{"type":"message_stop"}\n\n',
+            "responses": b"\n\n",
+            "ollama": b"}\n",
+        }[client]
         assert got.body.endswith(end)
         text = got.body.decode()
         assert "hé" in text or "h\\u00e9" in text
@@ -91,7 +96,11 @@ async def test_cut_stream_never_ends_cleanly_in_any_pair(client: str, target: st
     content = next(at for at, event in enumerate(events) if b"h\xc3\xa9" in event)
     sent = b"".join(events[: content + 1])
     gate = Gate()
-    answer = [Send(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n\r\n" % STREAM_TYPES[target].encode() + sent), gate, Reset()]
+    answer = [
+        Send(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n\r\n" % STREAM_TYPES[target].encode() + sent),
+        gate,
+        Reset(),
+    ]
     async with ScriptedUpstream([answer]) as upstream, running_gateway(config(upstream, DIALECTS[target])) as gateway:
         async with gateway.session.post(gateway.url + PATHS[client], json=ask(client, True)) as response:
             got = await response.content.readany()

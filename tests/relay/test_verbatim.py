@@ -10,7 +10,14 @@ import aiohttp
 import pytest
 
 from gateway.testing import (
-    Close, Gate, Reset, ScriptedUpstream, Send, reply_bytes, reply_json, running_gateway,
+    Close,
+    Gate,
+    Reset,
+    ScriptedUpstream,
+    Send,
+    reply_bytes,
+    reply_json,
+    running_gateway,
 )  # fmt: skip
 
 CHAT = "/v1/chat/completions"
@@ -258,15 +265,24 @@ async def test_multipart_model_becomes_the_targets() -> None:
 
 
 async def test_model_echo_puts_the_asked_name_into_every_event_and_changes_nothing_else() -> None:
-    async with ScriptedUpstream([reply_bytes(STREAMS["openai"], 200, [("content-type", "text/event-stream")])]) as upstream:
-        text = config(upstream).replace('targets: ["openai_up/*"]', "targets: [openai_up/real], model_echo: requested", 1)
+    async with ScriptedUpstream(
+        [reply_bytes(STREAMS["openai"], 200, [("content-type", "text/event-stream")])]
+    ) as upstream:
+        text = config(upstream).replace(
+            'targets: ["openai_up/*"]', "targets: [openai_up/real], model_echo: requested", 1
+        )
         async with running_gateway(text) as gateway:
             got = await gateway.post(CHAT, body=body_for("openai", True).replace(b'"m"', b'"asked"'))
             assert got.body == STREAMS["openai"].replace(b'"model":"m"', b'"model":"asked"')
     async with ScriptedUpstream(reply_json(PLAIN["openai"])) as upstream:
-        text = config(upstream).replace('targets: ["openai_up/*"]', "targets: [openai_up/real], model_echo: requested", 1)
+        text = config(upstream).replace(
+            'targets: ["openai_up/*"]', "targets: [openai_up/real], model_echo: requested", 1
+        )
         async with running_gateway(text) as gateway:
-            assert (await gateway.post(CHAT, body=body_for("openai", False))).json() == {**PLAIN["openai"], "model": "m"}
+            assert (await gateway.post(CHAT, body=body_for("openai", False))).json() == {
+                **PLAIN["openai"],
+                "model": "m",
+            }
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
@@ -287,7 +303,9 @@ async def test_gzip_bomb_is_a_502_and_not_the_memory() -> None:
     bomb = gzip.compress(b"\0" * 3_000_000)
     answer = reply_bytes(bomb, 200, [("content-type", "application/json"), ("content-encoding", "gzip")])
     async with ScriptedUpstream([answer]) as upstream:
-        async with running_gateway(config(upstream).replace("plugins:", "server: {max_body: 1MiB}\nplugins:")) as gateway:
+        async with running_gateway(
+            config(upstream).replace("plugins:", "server: {max_body: 1MiB}\nplugins:")
+        ) as gateway:
             got = await gateway.post(CHAT, body=body_for("openai", False))
             assert (got.status, got.json()["error"]["code"]) == (502, "bad_upstream_response")
 
