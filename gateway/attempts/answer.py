@@ -9,8 +9,10 @@ import msgspec
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
+from gateway.attempts.elsewhere import counted, counts_here, embedded
 from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
+from gateway.dialects.embeddings import NAMES as EMBEDDINGS
 from gateway.dialects.errors import redact_body
 from gateway.dialects.protocol import AnswerContext, Dialect
 from gateway.errors import UpstreamError
@@ -56,7 +58,10 @@ class Answers:
         """Return the answer as far as its head, and a stream's first content, are known. Raises: UpstreamError."""
         status = response.status
         if status >= 400:
-            raise await self._refusal(sent, response)
+            error = await self._refusal(sent, response)
+            if counts_here(sent.attempt.exchange, error):
+                return counted(sent.attempt.exchange)
+            raise error
         if status >= 300 or status < 200:
             raise UpstreamError("bad_response", f"the upstream answered {status}, which is no answer to this request")
         exchange = sent.attempt.exchange
@@ -78,9 +83,10 @@ class Answers:
         if encoding is None and (is_read or (endpoint is not None and kind == "application/json")):
             body = await response.read(LARGEST_PLAIN_BYTES)
             return await self._plain(sent, status, headers, body, is_read=is_read, rewritten=rewritten)
-        if rewritten:
+        if rewritten or not sent.native:
             raise UpstreamError(
-                "bad_response", f"the upstream answered in the coding {encoding}, which was not asked for"
+                "bad_response",
+                f"the upstream answered {kind or 'no type'} in the coding {encoding}, which was not asked for",
             )
         if (length := response.headers.get(hdrs.CONTENT_LENGTH)) is not None:
             headers[hdrs.CONTENT_LENGTH] = length
@@ -144,6 +150,9 @@ class Answers:
             if status == 204 or not body:
                 raise UpstreamError("bad_response", "the upstream answered without a body")
             exchange.usage = dialect.usage(body)
+        elif (endpoint := exchange.request.endpoint) is not None and endpoint.name in EMBEDDINGS:
+            body = embedded(exchange, endpoint, body, native=sent.native)
+            headers.setdefault(hdrs.CONTENT_TYPE, "application/json")
         route = exchange.route
         if rewritten:
             answer = await rewrite(self._chain, sent.attempt, dialect.parse_reply(body))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from gateway.attempts.answer import Answers, Sent
+from gateway.attempts.elsewhere import made_here, path_elsewhere, rendered_embeddings
 from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
 from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
 from gateway.dialects.table import DIALECTS
-from gateway.errors import BadRequest, UpstreamError
+from gateway.errors import UpstreamError
 from gateway.exchange import Attempt, Exchange, Reply
 from gateway.plugin import Clock, Log
 from gateway.secret import Secret
@@ -81,13 +82,18 @@ class Sender:
         client = exchange.request
         target = attempt.target
         path, native = self._path(exchange, provider)
+        if path is None:
+            return made_here(exchange)
         dialect = exchange.dialect
         extra: dict[str, str] = {}
         if native and not exchange.chat_changed and not must_be_rendered(exchange, target):
             body = native_body(exchange, target)
         else:
             dialect = exchange.dialect if native else DIALECTS[NATIVE_DIALECT[provider.dialect]]
-            rendered = rendered_body(exchange, target, dialect, model_for(exchange, target))
+            if native or client.endpoint is None or client.endpoint.kind == "chat":
+                rendered = rendered_body(exchange, target, dialect, model_for(exchange, target))
+            else:
+                rendered = rendered_embeddings(attempt, provider, client.endpoint)
             body, extra = rendered.body, dict(rendered.headers)
             if rendered.dropped:
                 self._note_dropped(exchange, rendered.dropped)
@@ -127,8 +133,9 @@ class Sender:
                 fields=names,
             )
 
-    def _path(self, exchange: Exchange, provider: Provider) -> tuple[str, bool]:
-        """Return the upstream path, and whether the target serves the client's endpoint itself."""
+    def _path(self, exchange: Exchange, provider: Provider) -> tuple[str | None, bool]:
+        """Return the upstream path, None for what is answered here, and whether the target serves the client's
+        endpoint itself."""
         request = exchange.request
         endpoint = request.endpoint
         if endpoint is None:
@@ -137,9 +144,7 @@ class Sender:
         if path is not None:
             return path, True
         if endpoint.kind != "chat" or provider.dialect not in NATIVE_DIALECT or endpoint.name == "count_tokens":
-            raise BadRequest(
-                f"{provider.name} does not serve {endpoint.path}; name a model of a provider that does", param="model"
-            )
+            return path_elsewhere(provider, endpoint), False
         return provider.base_path + CHAT_PATHS[NATIVE_DIALECT[provider.dialect]], False
 
 

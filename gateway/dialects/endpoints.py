@@ -101,7 +101,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _ollama("embed", "model"),
     _ollama("embeddings", "model"),
     _ollama("show", "model"),
-    _openai("embeddings", "/embeddings"),
+    Endpoint(
+        name="embeddings",
+        path="/v1/embeddings",
+        dialect="openai_chat",
+        kind="model",
+        aliases=("/embeddings",),
+        # Ollama is asked at /api/embed: its own /v1/embeddings only repeats that, and older ones ignore base64.
+        speaks=dict.fromkeys(("openai", "openai_chat", "openai_responses"), "/embeddings"),
+    ),
     _openai("completions", "/completions"),
     _openai("moderations", "/moderations"),
     _openai("rerank", "/rerank"),

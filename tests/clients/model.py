@@ -58,11 +58,15 @@ def answer(request: ReceivedRequest, said: Said) -> Answer:
     dialect = dialect_of(request)
     streamed = asked.get("stream", dialect == "O")
     if not streamed:
-        return reply_json(PLAIN[dialect](said))
+        plain = PLAIN[dialect](said)
+        return reply_json(generated(plain) if request.path == "/api/generate" else plain)
     if dialect == "C":
         return reply_sse(chat_events(said, (asked.get("stream_options") or {}).get("include_usage", False)))
     if dialect == "O":
-        lines = [json.dumps(line).encode() + b"\n" for line in ollama_lines(said)]
+        lines = [
+            json.dumps(generated(line) if request.path == "/api/generate" else line).encode() + b"\n"
+            for line in ollama_lines(said)
+        ]
         return reply_sse(lines, content_type="application/x-ndjson")
     events = messages_events(said) if dialect == "M" else responses_events(said)
     return reply_sse([(event["type"], event) for event in events])
@@ -318,6 +322,12 @@ def ollama_lines(said: Said) -> list[dict[str, Any]]:
     for call in said.calls:
         lines.append(_ollama_line({"tool_calls": [{"function": {"name": call.name, "arguments": call.arguments}}]}))
     return [*lines, {**_ollama_line({}, done=True), **_ollama_end(said)}]
+
+
+def generated(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of /api/chat as /api/generate has it."""
+    rest = {name: value for name, value in line.items() if name != "message"}
+    return {**rest, "response": line["message"]["content"]}
 
 
 PLAIN = {"C": chat_plain, "M": messages_plain, "R": responses_plain, "O": ollama_plain}

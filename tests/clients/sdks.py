@@ -253,9 +253,7 @@ class Messages:
     name: Dialect = "M"
 
     def client(self, url: str) -> AsyncAnthropic:
-        return AsyncAnthropic(
-            base_url=url, api_key=KEY, max_retries=0, http_client=AnthropicHttpxClient(verify=NO_TLS)
-        )
+        return AsyncAnthropic(base_url=url, api_key=KEY, max_retries=0, http_client=AnthropicHttpxClient(verify=NO_TLS))
 
     def user(self, text: str, image: str = "") -> list[Any]:
         if not image:
