@@ -101,7 +101,7 @@ class Process:
         # Before anything else: a signal that comes during the start must not end the process the kernel's way.
         loop.add_signal_handler(signal.SIGTERM, self._signalled, True)
         loop.add_signal_handler(signal.SIGINT, self._signalled, False)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._hangup())
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         self._log.batch_with(lambda flush: loop.call_later(FLUSH_S, flush))
         try:
             gateway = await first(self._source, self._log, self._clock)
@@ -135,6 +135,9 @@ class Process:
             self._log.error("close_hangs", seconds=CLOSING_S)
         self._log.info("stopped", exit_code=code)
         return code
+
+    def _hung_up(self) -> None:
+        self._hangup()
 
     def _signalled(self, lame_duck: bool) -> None:
         self._signals += 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -20,48 +20,65 @@ from gateway.errors import ConfigError, ConfigErrors
 from gateway.plugin import Clock
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reloader, Source
+from gateway.secret import Secret
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 FREE_TRIES = 5
+WINDOW_S = 60.0
+FORGOTTEN_AFTER_S = 3600.0
+MOST_REMEMBERED = 10_000
 
 
 class Doorman:
     """Decides who may come in: host, origin, token, and patience with wrong tokens.
 
-    After five wrong tokens from an address within a minute each further one doubles the wait, up to an hour.
+    Five wrong tokens from an address within a minute close the door to it for a minute; each further wrong one doubles
+    that, up to an hour. An hour without a wrong one forgets them all.
     """
 
     def __init__(self, gateway: Gateway, clock: Clock) -> None:
         self._gateway, self._clock = gateway, clock
-        self._wrong: dict[str, tuple[int, float]] = {}
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """By address: how many wrong tokens in a row, and until when they count (below five) or bar (from five on)."""
 
     def refusal(self, request: web.Request) -> web.Response | None:
         """Return why `request` may not come in, None when it may."""
         config = self._gateway.snapshot.config.admin
-        host = _host_name(request.host)
+        asked = request.headers.get(hdrs.HOST, "")
+        host = _host_name(asked)
         if host not in LOCAL_HOSTS and host not in config.hosts and host != _host_name(config.listen or ""):
-            return problem(403, f'the host "{host[:100]}" is not served here; add it to admin.hosts')
+            return problem(403, "this host name is not served here; add it to admin.hosts")
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin is not None and origin.partition("://")[2].lower() != asked.lower():
+            return problem(403, "a page of another site may not call this")
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return problem(403, "a page of another site may not call this")
         if request.method == "POST" and request.content_type != "application/json":
             return problem(415, "send content-type: application/json")
-        if not config.token:
-            return None
+        return None if not config.token else self._judge(request, config.token)
+
+    def _judge(self, request: web.Request, token: Secret) -> web.Response | None:
+        """Return why this caller's token does not open the door, None when it does."""
         who = request.remote or ""
-        count, until = self._wrong.get(who, (0, 0.0))
         now = self._clock.monotonic()
-        if count >= FREE_TRIES and now < until:
+        count, until = self._wrong.get(who, (0, 0.0))
+        if now >= until + (FORGOTTEN_AFTER_S if count >= FREE_TRIES else 0.0):
+            count = 0
+        elif count >= FREE_TRIES and now < until:
             return problem(429, "too many wrong tokens; wait", retry_after_s=until - now)
         given = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ").strip()
         # SECURITY: compared as bytes in constant time; a str with other than ASCII would raise.
-        if hmac.compare_digest(given.encode(), config.token.reveal().encode()):
+        if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.reveal().encode()):
             self._wrong.pop(who, None)
             return None
-        if len(self._wrong) > 10_000:
-            self._wrong.clear()
-        self._wrong[who] = (count + 1, now + min(3600.0, 60.0 * 2.0 ** max(0, count + 1 - FREE_TRIES)))
+        count += 1
+        waits = WINDOW_S if count <= FREE_TRIES else min(FORGOTTEN_AFTER_S, WINDOW_S * 2.0 ** (count - FREE_TRIES))
+        self._wrong[who] = (count, until if 1 < count < FREE_TRIES else now + waits)
+        self._wrong.move_to_end(who)
+        if len(self._wrong) > MOST_REMEMBERED:
+            self._wrong.popitem(last=False)
+        self._gateway.log.warning("admin_token_refused", remote=who, in_a_row=count)
         return problem(401, "send the admin token as Authorization: Bearer")
 
 
@@ -121,6 +138,8 @@ def application(gateway: Gateway, reloader: Reloader, source: Source, clock: Clo
                 response = await handler(request)
             except web.HTTPException as error:
                 response = problem(error.status, error.reason)
+                if hdrs.ALLOW in error.headers:
+                    response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         response.headers.update(
             {
                 "x-content-type-options": "nosniff",
@@ -131,8 +150,12 @@ def application(gateway: Gateway, reloader: Reloader, source: Source, clock: Clo
         )
         return response
 
+    async def anonymous(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.popall(hdrs.SERVER, None)  # tells attackers more than operators
+
     api = Api(gateway, reloader, source)
     app = web.Application(middlewares=[guard])
+    app.on_response_prepare.append(anonymous)
     app.add_routes(
         [
             web.get("/api/status", api.status),
@@ -173,6 +196,7 @@ def problem(status: int, message: str, retry_after_s: float | None = None) -> we
 
 
 def _host_name(host: str) -> str:
+    """Return the name in a Host header, without port and brackets, in lower case."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()

@@ -19,6 +19,8 @@ from gateway.upstream.provider import Provider
 from gateway.upstream.transport import UpstreamRequest
 
 KEPT_S = 300.0
+FAILED_KEPT_S = 15.0
+"""How long the list before stays when a new one cannot be had."""
 LISTING_S = 5.0
 LARGEST_LIST_BYTES = 8 * 1024 * 1024
 CREATED_S = 1735689600
@@ -44,6 +46,7 @@ class Models:
     def __init__(self, clock: Clock, log: Log) -> None:
         self._clock, self._log = clock, log
         self._kept: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
 
     async def names(self, snapshot: Snapshot) -> dict[str, str]:
         """Return model name → provider name, in the order of the routes."""
@@ -71,26 +74,34 @@ class Models:
         return listed
 
     def takes(self, snapshot: Snapshot, name: str, exchange: Exchange) -> bool:
-        """Return whether a route with an enabled target takes `name`."""
+        """Return whether a route with an enabled target takes `name` when this caller asks."""
+        principal = exchange.principal
         running = snapshot.router.find(
-            model=name, path="/v1/chat/completions", headers=exchange.request.headers, principal_name=None, tags={}
+            model=name,
+            path="/v1/chat/completions",
+            headers=exchange.request.headers,
+            principal_name=None if principal is None else principal.name,
+            tags={} if principal is None else principal.tags,
         )
         return running is not None and any(target.provider.enabled for target in running.route.targets)
 
     async def _list_of(self, provider: Provider) -> tuple[str, ...]:
         if provider.dialect == "echo":
             return ()
-        now = self._clock.monotonic()
         kept = self._kept.get(provider.base_url)
-        if kept is not None and now < kept[0]:
+        if kept is not None and self._clock.monotonic() < kept[0]:
             return kept[1]
-        try:
-            names = await self._ask(provider)
-        except (UpstreamError, msgspec.DecodeError) as error:
-            self._log.warning("model_list_failed", provider=provider.name, error=str(error))
-            names = kept[1] if kept is not None else ()
-        self._kept[provider.base_url] = (now + KEPT_S, names)
-        return names
+        async with self._asking.setdefault(provider.base_url, asyncio.Lock()):  # one asks, the others wait for it
+            kept = self._kept.get(provider.base_url)
+            if kept is not None and self._clock.monotonic() < kept[0]:
+                return kept[1]
+            try:
+                names, keep_s = await self._ask(provider), KEPT_S
+            except (UpstreamError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._log.warning("model_list_failed", provider=provider.name, error=str(error))
+                names, keep_s = (kept[1] if kept is not None else ()), FAILED_KEPT_S
+            self._kept[provider.base_url] = (self._clock.monotonic() + keep_s, names)
+            return names
 
     async def _ask(self, provider: Provider) -> tuple[str, ...]:
         path = {"anthropic": "/v1/models?limit=1000", "ollama": "/api/tags"}.get(provider.dialect, "/models")

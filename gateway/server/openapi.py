@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
 from gateway import __version__
 from gateway.dialects.endpoints import BATCHES, ENDPOINTS
 
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 _OWNERS = {
     "openai_chat": "OpenAI",
     "openai_responses": "OpenAI Responses",
@@ -43,7 +45,7 @@ def document() -> dict[str, Any]:
         )
         operation: dict[str, Any] = {
             "summary": summary,
-            "operationId": "get_" + path.strip("/").replace("/", "_"),
+            "operationId": "get_" + _NOT_A_NAME.sub("_", path).strip("_"),
             "responses": _responses(),
         }
         paths[path] = {"get": {**operation, "parameters": parameters} if parameters else operation}

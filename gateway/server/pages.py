@@ -6,7 +6,6 @@ import html
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -19,6 +18,7 @@ from gateway.server.openapi import document
 
 Answer = Callable[[Exchange], Awaitable[Reply]]
 JSON_HEADERS = {"content-type": "application/json"}
+_ONE_MODEL = ("/v1/models/", "/models/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class Pages:
     def find(self, method: str, path: str) -> Page | None:
         """Return the page for `path`, None when there is none."""
         page = self._table.get((method, path))
-        if page is None and method in ("GET", "HEAD") and path.startswith("/v1/models/"):
+        if page is None and method in ("GET", "HEAD") and path.startswith(_ONE_MODEL):
             return self._one_model
         return page
 
     def methods(self, path: str) -> set[str]:
         """Return the methods that `path` takes, empty when it is no page."""
-        return {"GET", "HEAD"} if path.startswith("/v1/models/") else self._methods.get(path, set())
+        return {"GET", "HEAD"} if path.startswith(_ONE_MODEL) else self._methods.get(path, set())
 
     # --- health ----------------------------------------------------------------------------------
 
@@ -109,19 +109,15 @@ class Pages:
         return json_reply(self._models.openai_list(names))
 
     async def _show_model(self, exchange: Exchange) -> Reply:
-        wanted = exchange.request.path.removeprefix("/v1/models/")
+        name = exchange.request.path.removeprefix("/v1").removeprefix("/models/")
         names = await self._models.names(self._gateway.snapshot)
-        for name in (wanted, unquote(wanted)):
-            if name in names or self._models.takes(self._gateway.snapshot, name, exchange):
-                shape = (
-                    self._models.anthropic_one
-                    if "anthropic-version" in exchange.request.headers
-                    else self._models.openai_one
-                )
-                return json_reply(shape(name, names.get(name, "")))
-        raise ModelNotFound(
-            f'no route takes the model "{wanted[:200]}"; GET /v1/models lists those that are served', param="model"
-        )
+        if name not in names and not self._models.takes(self._gateway.snapshot, name, exchange):
+            raise ModelNotFound(
+                f'no route takes the model "{name[:200]}"; GET /v1/models lists those that are served', param="model"
+            )
+        is_anthropic = "anthropic-version" in exchange.request.headers
+        shape = self._models.anthropic_one if is_anthropic else self._models.openai_one
+        return json_reply(shape(name, names.get(name, "")))
 
     async def _providers(self, exchange: Exchange) -> Reply:
         providers = self._gateway.snapshot.providers.values()
