@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -164,12 +165,14 @@ class Exchange:
     `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's. `inner` answers what has no
     route. `sources` are the live answers that were opened; one that is not relayed is closed at the end. `closes`:
     the client's connection closes after this answer.
+    
+    `task` works on the answer until its head is known, and `aborted` is what cancelled it; the server's business.
     """
 
     __slots__ = (
-        "_abort", "_chat", "attempts", "chat_changed", "closes", "committed", "cost_usd", "deadline", "dialect",
+        "_abort", "_chat", "aborted", "attempts", "chat_changed", "closes", "committed", "cost_usd", "deadline", "dialect",
         "digest", "dropped", "ended_at_s", "error", "first_token_at_s", "headers", "id", "inner", "notes", "observers",
-        "outcome", "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "transforms",
+        "outcome", "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "task", "transforms",
         "usage", "_timeouts",
     )  # fmt: skip
 
@@ -207,6 +210,8 @@ class Exchange:
         self._chat: ChatRequest | None = None
         self.chat_changed = False
         self._abort: Callable[[GatewayError], None] | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.aborted: GatewayError | None = None
         self.inner: Callable[[Exchange], Awaitable[Reply]] | None = None
 
     @property
@@ -251,6 +256,9 @@ class Exchange:
         self.error = error
         if self._abort is not None:
             self._abort(error)
+        elif self.task is not None and self.aborted is None:
+            self.aborted = error
+            self.task.cancel()
 
     def on_abort(self, function: Callable[[GatewayError], None] | None) -> None:
         """Name who ends the stream; the relay's business."""

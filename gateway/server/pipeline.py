@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.chain import as_gateway_error
+from gateway.chain import Chain, as_gateway_error
 from gateway.dialects.table import DIALECTS
 from gateway.errors import BadRequest, GatewayError, InternalError
 from gateway.exchange import DEFAULT_TIMEOUTS, ClientRequest, Deadline, Exchange, Reply
 from gateway.plugin import Clock
 from gateway.relay import error_reply, respond
-from gateway.runtime.gateway import Gateway
+from gateway.runtime.gateway import Gateway, Generation
 from gateway.runtime.snapshot import Snapshot
 from gateway.server import ending, paths
 from gateway.server.dispatch import Dispatcher, raiser, routeless
@@ -57,72 +57,50 @@ class Pipeline:
         headers = http.headers
         request = ClientRequest(http.method, "", "", headers, http=http)
         dialect = DIALECTS["anthropic" if "anthropic-version" in headers else "openai_chat"]
-        now = self._clock.monotonic()
-        deadline = Deadline(now, DEFAULT_TIMEOUTS.total_s, self._clock.monotonic)
+        monotonic = self._clock.monotonic
+        now = monotonic()
+        deadline = Deadline(now, DEFAULT_TIMEOUTS.total_s, monotonic)
         exchange = Exchange(request_id(headers.get("x-request-id")), request, dialect, deadline, now, snapshot.digest)
+        exchange.task = task = asyncio.current_task()
         generation.live += 1
         gateway.live.add(exchange)
         protocol = http.protocol
-
-        def leave() -> None:
-            gateway.live.discard(exchange)
-            generation.leave()
-
         try:
-            reply = await self._reply(exchange, snapshot, work)
+            try:
+                reply = await work(exchange, snapshot)
+                route = exchange.route
+                if route is not None and route.chain is not None and route.chain.completers:
+                    await self._complete(exchange, reply, route.chain)
+            except asyncio.CancelledError:
+                if exchange.aborted is None or task is None:
+                    raise
+                task.uncancel()
+                reply = self._failure(exchange, exchange.aborted)
+            except Exception as error:  # whatever it was, the client gets an answer of its dialect
+                reply = self._failure(exchange, error)
+            exchange.task = None
             exchange.status = reply.status
             if gateway.phase != "serving" or reply.status in CLOSING_STATUSES:
                 exchange.closes = True
             response = await respond(exchange, reply, http, http.keep_alive and not exchange.closes)
         except BaseException as error:  # the client left, or the server is stopped: still exactly one end
             self._left(exchange, error)
-            gateway.spawn(self._finish(exchange, snapshot, leave))
+            gateway.spawn(self._finish(exchange, snapshot, generation))
             raise
         exchange.outcome = "failed" if exchange.error is not None or exchange.status >= 400 else "completed"
         if gateway.phase != "serving" or exchange.closes:
             response.force_close()
         protocol.finishing = True  # type: ignore[attr-defined]  # a Connection: see there
         try:
-            await self._finish(exchange, snapshot, leave)
+            await self._finish(exchange, snapshot, generation)
         finally:
             protocol.finishing = False  # type: ignore[attr-defined]
         return response
 
-    async def _reply(self, exchange: Exchange, snapshot: Snapshot, work: Work) -> Reply:
-        """Return the answer, whatever it is; `exchange.abort` puts its error in the place of one not yet begun."""
-        task = asyncio.current_task()
-        assert task is not None
-        aborted: list[GatewayError] = []
-
-        def abort(error: GatewayError) -> None:
-            if not aborted:
-                aborted.append(error)
-                task.cancel()
-
-        exchange.on_abort(abort)
-        try:
-            reply = await work(exchange, snapshot)
-            await self._complete(exchange, reply)
-            return reply
-        except asyncio.CancelledError:
-            if not aborted:
-                raise
-            task.uncancel()
-            return self._failure(exchange, aborted[0])
-        except Exception as error:  # whatever it was, the client gets an answer of its dialect
-            return self._failure(exchange, error)
-
-    async def _complete(self, exchange: Exchange, reply: Reply) -> None:
+    async def _complete(self, exchange: Exchange, reply: Reply, chain: Chain) -> None:
         """Run `complete` before the last byte of a finished body; a live one does it before its terminator."""
-        route = exchange.route
-        if (
-            isinstance(reply.body, bytes)
-            and reply.status < 400
-            and route is not None
-            and route.chain is not None
-            and route.chain.completers
-        ):
-            await route.chain.complete(exchange)
+        if isinstance(reply.body, bytes) and reply.status < 400:
+            await chain.complete(exchange)
 
     def _failure(self, exchange: Exchange, error: Exception) -> Reply:
         failure = as_gateway_error(error)
@@ -139,8 +117,9 @@ class Pipeline:
             exchange.error = InternalError("the answer could not be written")
             exchange.error.__cause__ = error
 
-    async def _finish(self, exchange: Exchange, snapshot: Snapshot, leave: Callable[[], None]) -> None:
+    async def _finish(self, exchange: Exchange, snapshot: Snapshot, generation: Generation) -> None:
         """Let go of whatever was opened and not relayed, then tell every plugin how it ended: exactly once."""
+        exchange.task = None
         self._dispatcher.release(exchange)
         log = self._gateway.log
         for source in exchange.sources:
@@ -148,4 +127,8 @@ class Pipeline:
                 await source.close()
             except Exception as error:  # the end of an exchange: what it held must not keep it from ending
                 log.error("upstream_close_failed", request_id=exchange.id, error=f"{type(error).__name__}: {error}")
-        await ending.finish(exchange, snapshot, log, leave)
+        try:
+            await ending.finish(exchange, snapshot, log)
+        finally:
+            self._gateway.live.discard(exchange)
+            generation.leave()
