@@ -165,15 +165,15 @@ class Exchange:
     `notes` is free space for plugins, keyed by plugin name. `digest` is the snapshot's. `inner` answers what has no
     route. `sources` are the live answers that were opened; one that is not relayed is closed at the end. `closes`:
     the client's connection closes after this answer.
-    
+
     `task` works on the answer until its head is known, and `aborted` is what cancelled it; the server's business.
     """
 
     __slots__ = (
-        "_abort", "_chat", "aborted", "attempts", "chat_changed", "closes", "committed", "cost_usd", "deadline", "dialect",
-        "digest", "dropped", "ended_at_s", "error", "first_token_at_s", "headers", "id", "inner", "notes", "observers",
-        "outcome", "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "task", "transforms",
-        "usage", "_timeouts",
+        "_abort", "_chat", "_timeouts", "aborted", "attempts", "chat_changed", "closes", "committed", "cost_usd",
+        "deadline", "dialect", "digest", "dropped", "ended_at_s", "error", "first_token_at_s", "headers", "id",
+        "inner", "notes", "observers", "outcome", "parent_id", "principal", "request", "route", "sources",
+        "started_at_s", "status", "task", "transforms", "usage",
     )  # fmt: skip
 
     def __init__(

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.chain import Chain, as_gateway_error
 from gateway.dialects.table import DIALECTS
-from gateway.errors import BadRequest, GatewayError, InternalError
+from gateway.errors import BadRequest, InternalError
 from gateway.exchange import DEFAULT_TIMEOUTS, ClientRequest, Deadline, Exchange, Reply
 from gateway.plugin import Clock
 from gateway.relay import error_reply, respond
