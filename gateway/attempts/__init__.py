@@ -142,12 +142,15 @@ class Waiting:
     async def pump(self, client: ClientStream, status: int, headers: CIMultiDict[str]) -> web.StreamResponse:
         """Send head and keep-alives, then relay the answer, or end with the error event."""
         keep_alive = self.exchange.dialect.keep_alive
+        self.exchange.on_abort(self._abort)
         await client.open(status, headers, keep_alive)
         while not self._task.done():
             await asyncio.wait([self._task], timeout=KEEP_ALIVE_S)
             if not self._task.done() and keep_alive:
                 client.write(keep_alive)
         try:
+            if self.error is not None and self._task.cancelled():
+                raise self.error
             reply = self._task.result()
         except GatewayError as error:
             self.error = error
@@ -161,6 +164,11 @@ class Waiting:
             return await self._source.pump(client, status, headers)
         finally:
             self.error = self._source.error
+
+    def _abort(self, error: GatewayError) -> None:
+        """End with `error`: the head is out, so an error event must say it."""
+        self.error = error
+        self._task.cancel()
 
     async def close(self) -> None:
         """Give up what is still being tried, or the source that was found."""

@@ -213,6 +213,7 @@ class LiveStream:
         """Stop without letting go of upstream: whoever opened it closes it."""
         self._closed = self._over = True
         self._stop_timer()
+        self.exchange.on_abort(None)
 
     async def close(self) -> None:
         """Let go of upstream: kept alive when its answer was read to the end, closed otherwise."""
