@@ -133,13 +133,16 @@ class Source(Protocol):
 
 
 class Reply:
-    """An answer: status, headers, and a body that is finished bytes or a live source."""
+    """An answer: status, headers, and a body that is finished bytes or a live source.
+
+    A CIMultiDict given as `headers` is kept and may be changed; any other mapping is copied.
+    """
 
     __slots__ = ("body", "headers", "status")
 
     def __init__(self, status: int = 200, headers: Mapping[str, str] | None = None, body: bytes | Source = b"") -> None:
         self.status = status
-        self.headers: CIMultiDict[str] = CIMultiDict(headers or ())
+        self.headers: CIMultiDict[str] = headers if type(headers) is CIMultiDict else CIMultiDict(headers or ())
         self.body = body
 
 

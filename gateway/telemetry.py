@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TextIO
 
 import msgspec
@@ -153,7 +154,8 @@ class Logger:
             text = f"{ts} {level.upper():8} {event} {rest}".rstrip().replace("\n", "\\n").encode("utf-8", "replace")
         else:
             try:
-                text = _encode({"ts": ts, "level": level, "event": event, **fields})
+                head = f'{{"ts":"{ts}","level":"{level}","event":{quoted(event)}'.encode()
+                text = head + b"," + _encode(fields)[1:] if fields else head + b"}"
             except UnicodeEncodeError:  # a lone surrogate, which JSON cannot carry
                 shown = {name: repr(value) for name, value in fields.items()}
                 text = _encode({"ts": ts, "level": level, "event": event, **shown})
@@ -189,6 +191,12 @@ class Logger:
                 self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._shown = f"{self._prefix}.{ms:03d}Z"
         return self._shown
+
+
+@lru_cache(maxsize=256)
+def quoted(event: str) -> str:
+    """Return an event's name as JSON. Remembered: they are few."""
+    return _encode(event).decode()
 
 
 def write_all(descriptor: int, data: bytes) -> None:

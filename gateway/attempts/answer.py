@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 
 import msgspec
 from aiohttp import hdrs
@@ -66,8 +67,7 @@ class Answers:
             raise UpstreamError("bad_response", f"the upstream answered {status}, which is no answer to this request")
         exchange = sent.attempt.exchange
         endpoint = exchange.request.endpoint
-        is_chat = endpoint is not None and endpoint.kind == "chat" and endpoint.name != "count_tokens"
-        is_read = is_chat or (endpoint is not None and endpoint.name == "completions")
+        is_chat, is_read = (False, False) if endpoint is None else (endpoint.is_chat, endpoint.is_read)
         headers = for_client(response.headers) if sent.native else CIMultiDict[str]()
         encoding = response.headers.get(hdrs.CONTENT_ENCODING)
         if encoding is not None and is_read and can_inflate(encoding):
@@ -75,7 +75,7 @@ class Answers:
             response = DecodedResponse(response, encoding, self._most_decoded_bytes)
             encoding = None
         rewritten = is_chat and (not sent.native or self._rewrites or bool(exchange.transforms))
-        kind = response.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        kind = media_type(response.headers.get(hdrs.CONTENT_TYPE, ""))
         if kind == "text/html" and is_read:
             raise UpstreamError("bad_response", "the upstream answered with a web page")
         if is_read and exchange.request.stream and encoding is None:
@@ -138,9 +138,7 @@ class Answers:
             stream.detach()
             raise
         stream.exchange.sources.append(stream)
-        reply = Reply(status, None, stream)
-        reply.headers = headers
-        return reply
+        return Reply(status, headers, stream)
 
     async def _plain(
         self, sent: Sent, status: int, headers: CIMultiDict[str], body: bytes, *, is_read: bool, rewritten: bool
@@ -167,9 +165,7 @@ class Answers:
         if exchange.error is not None:  # an observer or a transform ended it
             raise exchange.error
         exchange.first_token_at_s = exchange.deadline.now()
-        reply = Reply(status, None, body)
-        reply.headers = headers
-        return reply
+        return Reply(status, headers, body)
 
     def _context(self, exchange: Exchange) -> AnswerContext:
         route = exchange.route
@@ -180,6 +176,12 @@ class Answers:
             now_s=self._clock.time(),
             request=exchange.chat,
         )
+
+
+@lru_cache(maxsize=256)
+def media_type(content_type: str) -> str:
+    """Return a content type without its parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def is_object(body: bytes) -> bool:

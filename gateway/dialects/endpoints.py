@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 Kind = Literal[
     "chat",  # needs a model and messages; translated when the target speaks another dialect
@@ -34,6 +34,15 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     stream_default: bool = False
     aliases: tuple[str, ...] = ()
     speaks: dict[str, str] = {}
+    is_chat: bool = False
+    """Whether its answer is a chat's: translated, watched and rewritten where that is asked for. Set from the rest."""
+    is_read: bool = False
+    """Whether its answer is read, for its usage and for the end of its stream. Set from the rest."""
+
+    def __post_init__(self) -> None:
+        is_chat = self.kind == "chat" and self.name != "count_tokens"
+        structs.force_setattr(self, "is_chat", is_chat)
+        structs.force_setattr(self, "is_read", is_chat or self.name == "completions")
 
 
 def _openai(name: str, path: str, kind: Kind = "model") -> Endpoint:
