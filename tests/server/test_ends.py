@@ -290,7 +290,7 @@ async def test_abort_of_a_running_stream_is_its_dialects_error_event_and_no_term
 
 
 async def test_abort_by_an_observer_ends_the_exchange_once() -> None:
-    async with counted(reply_sse([FIRST, LAST, "[DONE]"]), faulty=True) as (gateway, upstream):
+    async with counted(reply_sse([FIRST, LAST, "[DONE]"]), faulty=True) as (gateway, _):
         answer = await gateway.post("/v1/chat/completions", body=chat(stream=True), headers={"x-fault": "abort"})
         assert b"aborted by a plugin" in answer.body and b"[DONE]" not in answer.body
         await until_ended(gateway)

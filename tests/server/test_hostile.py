@@ -1,4 +1,4 @@
-"""Requests meant to harm get a 4xx in the caller's dialect or a closed connection, and nothing of them goes upstream."""
+"""Requests meant to harm get a 4xx in the caller's dialect or a closed connection; nothing of them goes upstream."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import json
 import pytest
 
 from gateway.testing import RunningGateway, ScriptedUpstream
-from tests.server.hostile import CASES, Case
+from tests.server.corpus.bodies import CHUNKS, COMPRESSED
+from tests.server.corpus.case import Case
+from tests.server.corpus.documents import JSON
+from tests.server.corpus.framing import FRAMING
+from tests.server.corpus.heads import HEADS
+from tests.server.corpus.paths import HEADERS, PATHS
 from tests.server.raw import RawAnswer, post, raw_client
 
+CASES = [*FRAMING, *HEADS, *CHUNKS, *COMPRESSED, *JSON, *PATHS, *HEADERS]
 FOLLOW_UP = b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n"
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from gateway.testing import ScriptedUpstream, running_gateway
 from tests.server.conftest import edge_config
-from tests.server.hostile import CHUNKS, FRAMING, HEADS, Case
+from tests.server.corpus.bodies import CHUNKS
+from tests.server.corpus.framing import FRAMING
+from tests.server.corpus.heads import HEADS
 from tests.server.raw import RawClient, port_of, post
 
 NGINX = shutil.which("nginx")
@@ -74,7 +76,7 @@ async def test_behind_nginx_each_request_is_the_one_that_nginx_sent(tmp_path: Pa
         pytest.skip("nginx is not installed")
     async with ScriptedUpstream() as upstream, running_gateway(edge_config(upstream.url)) as gateway:
         async with front(tmp_path, port_of(gateway)) as path:
-            cases: list[Case] = [*FRAMING, *HEADS, *CHUNKS]
+            cases = [*FRAMING, *HEADS, *CHUNKS]
             await asyncio.gather(*(ask(path, case.data) for case in cases))
             good = await ask(path, post())
             assert good.startswith(b"HTTP/1.1 200")

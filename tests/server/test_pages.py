@@ -13,7 +13,15 @@ import ollama
 import openai
 import pytest
 
-from gateway.testing import ManualClock, ReceivedRequest, RunningGateway, ScriptedUpstream, reply_bytes, reply_json, running_gateway  # fmt: skip
+from gateway.testing import (  # fmt: skip
+    ManualClock,
+    ReceivedRequest,
+    RunningGateway,
+    ScriptedUpstream,
+    reply_bytes,
+    reply_json,
+    running_gateway,
+)
 from tests.server.raw import post, raw_client
 
 VERSION = {"anthropic-version": "2023-06-01"}
