@@ -6,8 +6,10 @@ the model name and the route's own edits put in; anywhere else the neutral reque
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -38,6 +40,8 @@ NEVER_UPSTREAM = (
 )
 """SECURITY: the client's credentials are for the gateway; the rest is this connection's, or written anew."""
 DEFAULT_ANTHROPIC_VERSION = "2023-06-01"
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+_NO_TRACE = "0" * 32
 _encode = msgspec.json.encode
 
 
@@ -115,7 +119,9 @@ def headers_for(
         headers.append(("content-type", "application/json"))
     headers.append(("accept-encoding", "identity"))
     headers.append(("x-request-id", exchange.id))
-    if not native and (trace := client.get("traceparent")) is not None:
+    if (trace := client.get("traceparent")) is None:
+        headers.append(("traceparent", traceparent(exchange.id)))
+    elif not native:
         headers.append(("traceparent", trace))
     if key is not None:
         name = provider.quirks.get("key_header") or (
@@ -135,6 +141,14 @@ def headers_for(
         headers = [pair for pair in headers if pair[0].lower() not in own]
         headers.extend(provider.headers.items())
     return headers
+
+
+def traceparent(request_id: str) -> str:
+    """Return the W3C trace header of a request that came without one: its trace carries the request's own id, or
+    where that is the client's own invention, a digest of it."""
+    if not _TRACE_ID.fullmatch(request_id) or request_id == _NO_TRACE:
+        request_id = sha256(request_id.encode()).hexdigest()[:32]
+    return f"00-{request_id}-{request_id[:15]}1-01"
 
 
 def client_headers(

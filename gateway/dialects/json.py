@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json as stdlib
 import re
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -33,8 +34,8 @@ def decode_object(body: bytes) -> dict[str, Any]:
 def decode_answer(body: bytes) -> dict[str, Any]:
     """Return an answer's members. Raises: UpstreamError(bad_response) when it is not a JSON object."""
     try:
-        value = decode_any(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = _decode_odd(body)
+    except (ValueError, RecursionError):
         raise UpstreamError("bad_response", "the upstream's answer is not JSON") from None
     if not isinstance(value, dict):
         raise UpstreamError("bad_response", "the upstream's answer is not a JSON object")
@@ -42,20 +43,31 @@ def decode_answer(body: bytes) -> dict[str, Any]:
 
 
 def decode_event(data: bytes) -> dict[str, Any] | None:
-    """Return a streamed event's object, None when it is not one. Never raises.
+    """Return a streamed event's object, None when it is not one. Never raises."""
+    try:
+        value = _decode_odd(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _decode_odd(data: bytes) -> Any:
+    """Return what an upstream said. Raises: ValueError, RecursionError.
 
     Servers that cut text in UTF-16 send half of a surrogate pair as an escape, which msgspec refuses: the second
-    reading takes it and puts U+FFFD in its place, since UTF-8 cannot carry it either.
+    reading takes it and puts U+FFFD in its place, since UTF-8 cannot carry it either; null for a number that is
+    larger than any float.
     """
     try:
-        value = decode_any(data)
+        return decode_any(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        try:
-            value = stdlib.loads(data.decode("utf-8", "replace"), strict=False)
-            value = decode_any(_LONE_SURROGATE.sub("\ufffd", stdlib.dumps(value, ensure_ascii=False)))
-        except (ValueError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
+        value = stdlib.loads(data.decode("utf-8", "replace"), strict=False, parse_float=_finite)
+        return decode_any(_LONE_SURROGATE.sub("\ufffd", stdlib.dumps(value, ensure_ascii=False)))
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
 
 
 def text_of(value: object) -> str:

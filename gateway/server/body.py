@@ -125,6 +125,8 @@ def decode(request: ClientRequest, endpoint: Endpoint) -> None:
             return
     fields = request.fields = top_level(request.body)
     model = fields.get("model")
+    if model is None and endpoint.name == "ollama_show" and "name" in fields:
+        model = fields["model"] = fields.pop("name")  # what older clients call it, LiteLLM among them (November 2026)
     if model is not None:
         request.model = _model(bytes(model))
     elif endpoint.kind != "pass":

@@ -30,7 +30,9 @@ def usage(body: bytes) -> Usage | None:
     """
     try:
         answer = _decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except RecursionError:
+        return None  # deeper than can be read: it passes unread
+    except (msgspec.DecodeError, UnicodeError):
         wire = decode_answer(body)  # says what is wrong, or gives an object with an odd `type`
         return parse_usage(wire.get("usage"))
     error = decode_any(answer.error)

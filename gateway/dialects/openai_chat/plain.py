@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.chat import Usage
-from gateway.dialects.json import decode_answer, decode_any
+from gateway.dialects.json import decode_answer, decode_any, encode
 from gateway.dialects.openai_chat.counts import usage_of
 from gateway.dialects.openai_chat.failure import error_in
 from gateway.errors import UpstreamError
@@ -83,9 +83,10 @@ def usage(body: bytes) -> Usage | None:
     """
     try:
         answer = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        decode_answer(body)
-        raise UpstreamError("bad_response", "the upstream's answer is not JSON") from None
+    except RecursionError:
+        return None  # deeper than can be read: it passes unread
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = _decode(encode(decode_answer(body)))  # says what is wrong, or mends the text for this reading
     if (
         bytes(answer.error) not in _NOTHING
         or bytes(answer.object) == b'"error"'
