@@ -11,8 +11,10 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.testing import (
+    Answer,
     Close,
     Gate,
+    ReceivedRequest,
     Reset,
     RunningGateway,
     Script,
@@ -168,7 +170,13 @@ async def test_many_mixed_endings_each_finish_exactly_once() -> None:
         "leave": [Stall()], "leave-stream": reply_sse([FIRST, Stall()]), "html": reply_bytes(b"<html>", headers=[("Content-Type", "text/html")]),
         "unknown": b"", "bad": b"", "upload": b"", "hostile": b"",
     }  # fmt: skip
-    async with counted(lambda request: scripts[request.header("x-kind")]) as (gateway, _):
+    asked: set[str] = set()
+
+    def script(request: ReceivedRequest) -> Answer:
+        asked.add(request.header("x-request-id"))
+        return scripts[request.header("x-kind")]
+
+    async with counted(script) as (gateway, _):
 
         async def one(number: int, kind: str) -> None:
             async with raw_client(gateway) as client:
@@ -184,7 +192,8 @@ async def test_many_mixed_endings_each_finish_exactly_once() -> None:
                 else:
                     await client.send(post("/v1/chat/completions", body, *headers))
                 if kind == "leave":
-                    await asyncio.sleep(0.01)
+                    while f"{kind}.{number}" not in asked:
+                        await asyncio.sleep(0.002)
                 elif kind == "leave-stream":
                     await client.until(b"hello")
                 else:
