@@ -136,11 +136,15 @@ class LiveStream:
             self._settle(tail)
 
     def fail(self, error: GatewayError, tail: bytes = b"") -> None:
-        """The answer cannot be whole. `tail` is the upstream's own error event when it sent one."""
+        """The answer cannot be whole. `tail` is the upstream's own error event when it sent one.
+
+        Content that came in the same piece as an upstream's error is let go all the same: what the client sees must
+        not depend on how the bytes were cut.
+        """
         if self._over:
             return
         self.error = error
-        if not self.ready.done():
+        if not self.ready.done() and not (self.content and isinstance(error, UpstreamError)):
             self.ready.set_exception(error)
             self.ready.exception()  # attempts may be gone already; then nobody else will look
         self._settle(tail)

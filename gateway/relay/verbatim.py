@@ -81,6 +81,8 @@ class VerbatimStream(LiveStream):
             if self._over:  # an observer ended it
                 return b""
         if scanner.error is not None:
+            if scanner.content and not self.content:
+                self.commit()
             if out:
                 self.put(out)
             self.fail(scanner.error, shown)
