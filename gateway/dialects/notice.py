@@ -19,6 +19,17 @@ _IN_DIALECT = {
     "stop": {"anthropic": "stop_sequences"},
 }
 _NAMES = {"effort": "reasoning_effort", "image": "image_url"}
+_OPENED = frozenset(("function", "options", "output_config", "stream_options", "text"))
+"""Members of which a part was carried: what is left of them is named by its own name, not by theirs."""
+_ALREADY_SO: tuple[tuple[str, JSON], ...] = (
+    ("include", ["reasoning.encrypted_content"]),  # encrypted or signed thinking always comes along (K11)
+    ("logit_bias", {}),
+    ("metadata", {}),
+    ("modalities", ["text"]),
+    ("top_logprobs", 0),
+    ("truncation", "disabled"),
+)
+"""What every target does anyway."""
 
 
 def field_name(what: str, dialect: str) -> str:
@@ -31,6 +42,23 @@ def foreign_extra(chat: ChatRequest) -> dict[str, JSON]:
     if chat.user is None or chat.extra.get("safety_identifier") != chat.user:
         return chat.extra
     return {name: value for name, value in chat.extra.items() if name != "safety_identifier"}
+
+
+def lost_names(fields: Mapping[str, object] | Iterable[tuple[str, object]]) -> list[str]:
+    """Return the names of those fields that ask for something, of nested ones the leaf's.
+
+    Null, false, an empty list and what every target does anyway ask for nothing, and a name that begins with `@`
+    is the source dialect's own book-keeping (ids of items, their status).
+    """
+    names: list[str] = []
+    for name, value in fields.items() if isinstance(fields, Mapping) else fields:
+        if value is None or value is False or value == [] or name[:1] == "@" or (name, value) in _ALREADY_SO:
+            continue
+        if name in _OPENED and isinstance(value, dict):
+            names += lost_names(value)
+        else:
+            names.append(name)
+    return names
 
 
 class Dropped:
@@ -46,10 +74,8 @@ class Dropped:
         self._names.update(dict.fromkeys(names))
 
     def add_set(self, fields: Mapping[str, object] | Iterable[tuple[str, object]]) -> None:
-        """Note those fields that ask for something: null and false ask for nothing, and a name that begins with `@`
-        is the source dialect's own book-keeping (ids of items, their status)."""
-        items = fields.items() if isinstance(fields, Mapping) else fields
-        self.add(*(name for name, value in items if value is not None and value is not False and name[:1] != "@"))
+        """Note those fields that ask for something."""
+        self.add(*lost_names(fields))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ class ChatStreamRenderer:
             "id": event.id if event.id.startswith("chatcmpl") else f"chatcmpl-{context.id}",
             "object": "chat.completion.chunk",
             "created": event.created_s or int(context.now_s),
-            "model": context.model,
+            "model": context.model or event.model,
         }
         return self._chunk({"role": "assistant", "content": ""})
 

@@ -88,8 +88,3 @@ class Fields:
 def wrong(path: str, wanted: str) -> BadRequest:
     """Return the error of a member that has the wrong type."""
     return BadRequest(f"{path} must be {wanted}", param=path)
-
-
-def left_out(extra: dict[str, Any]) -> list[str]:
-    """Return the names of those of a dialect's own fields that ask for something and are not its book-keeping."""
-    return [name for name, value in extra.items() if value is not None and value is not False and name[:1] != "@"]

@@ -11,9 +11,9 @@ from typing import Any
 from gateway.chat import ChatRequest, Message, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from gateway.dialects.freeform import wrapped
 from gateway.dialects.names import wire_name
+from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.answer import vendor_extra
 from gateway.dialects.openai_chat.content import ContentRenderer
-from gateway.dialects.openai_chat.fields import left_out
 from gateway.dialects.openai_chat.thinking import block_of, carrier
 from gateway.dialects.openai_chat.tools import LEGACY, NAME
 from gateway.dialects.protocol import Target
@@ -81,7 +81,7 @@ class MessageRenderer:
         if self._own:
             wire.update(message.extra)
         else:
-            self._dropped.extend(left_out(message.extra))
+            self._dropped.extend(lost_names(message.extra))
 
     def _assistant(self, message: Message) -> dict[str, Any] | None:
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
@@ -135,7 +135,7 @@ class MessageRenderer:
         else:
             kept = vendor_extra(call.extra)
             wire.update(kept)
-            self._dropped.extend(name for name in left_out(call.extra) if name not in kept)
+            self._dropped.extend(name for name in lost_names(call.extra) if name not in kept)
             if call.cache_control is not None:
                 self._dropped.append("cache_control")
         return wire
@@ -159,7 +159,7 @@ class MessageRenderer:
         for part in carriers:
             if part.cache_control is not None:
                 self._dropped.append("cache_control")
-            self._dropped.extend(left_out(part.extra))
+            self._dropped.extend(lost_names(part.extra))
         shown = self._content.render(others) if others else ""
         if shown:
             label = {"type": "text", "text": f"Result of tool call {result.call_id}:"}

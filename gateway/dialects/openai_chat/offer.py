@@ -8,7 +8,7 @@ from gateway.chat import ChatRequest, Tool
 from gateway.dialects.freeform import as_function
 from gateway.dialects.json import raw
 from gateway.dialects.names import wire_name
-from gateway.dialects.openai_chat.fields import left_out
+from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.tools import LEGACY, NAME
 
 _EMPTY_SCHEMA = '{"type":"object","properties":{}}'
@@ -79,7 +79,7 @@ class ToolRenderer:
             if tool.cache_control is not None:
                 out["cache_control"] = tool.cache_control
         else:
-            self._dropped.extend(left_out(tool.extra))
+            self._dropped.extend(lost_names(tool.extra))
             if tool.cache_control is not None:
                 self._dropped.append("cache_control")
         return out

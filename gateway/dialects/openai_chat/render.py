@@ -19,6 +19,7 @@ from typing import Any
 from gateway.chat import ChatRequest, OutputFormat, Thinking
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
+from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.messages import MessageRenderer
 from gateway.dialects.openai_chat.offer import ToolRenderer
 from gateway.dialects.openai_chat.strict import is_strict
@@ -46,7 +47,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     body.update(ToolRenderer(chat, dropped).render())
     if chat.stream:
         body["stream"] = True
-        if chat.include_usage or (not own and target.quirks.get("stream_usage") is not False):
+        if target.quirks.get("stream_usage") is not False and (chat.include_usage or not own):
             body["stream_options"] = {"include_usage": True}
     _limits(body, chat, target, dropped)
     _sampling(body, chat, target, dropped)
@@ -164,22 +165,8 @@ def _identity(body: dict[str, Any], chat: ChatRequest, dropped: list[str]) -> No
 def _foreign_extra(body: dict[str, Any], chat: ChatRequest, dropped: list[str]) -> None:
     """Carry what chat knows by the same meaning of a Responses request; note the rest."""
     for name, value in chat.extra.items():
-        if chat.dialect == RESPONSES:
-            if name == "text" and isinstance(value, dict) and set(value) == {"verbosity"}:
-                body["verbosity"] = value["verbosity"]
-                continue
-            if (name, value) in _HARMLESS or name == "stream_options":  # which only speaks of padding there
-                continue
-            if name == "include" and value == ["reasoning.encrypted_content"]:
-                continue
-        if value is not None and value is not False:
-            dropped.append(name)
-
-
-_HARMLESS: tuple[tuple[str, Any], ...] = (
-    ("store", False),
-    ("truncation", "disabled"),
-    ("include", []),
-    ("top_logprobs", 0),
-)
-"""What a target does anyway, and so is not left out."""
+        rest = value
+        if chat.dialect == RESPONSES and name == "text" and isinstance(value, dict) and "verbosity" in value:
+            body["verbosity"] = value["verbosity"]
+            rest = {key: member for key, member in value.items() if key != "verbosity"}
+        dropped.extend(lost_names(((name, rest),)))

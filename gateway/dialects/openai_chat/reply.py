@@ -134,7 +134,7 @@ def render_reply(reply: ChatReply, context: AnswerContext) -> bytes:
         "id": reply.id if own and reply.id else f"chatcmpl-{context.id}",
         "object": "chat.completion",
         "created": reply.created_s or int(context.now_s),
-        "model": context.model,
+        "model": context.model or reply.model,
         "choices": [choice, *own.get("choices", ())],
         **own.get("answer", {}),
     }

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.chat import Audio, Document, Image, Opaque, Part, Refusal, Text
+from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.content import media_type_of, split_data_url
-from gateway.dialects.openai_chat.fields import Fields, left_out, wrong
+from gateway.dialects.openai_chat.fields import Fields, wrong
 
 NAME = "openai_responses"
 
@@ -149,7 +150,7 @@ class ContentRenderer:
         if self._own:
             item.update(extra)
         else:
-            self.dropped.extend(left_out(extra))
+            self.dropped.extend(lost_names(extra))
         return item
 
 

@@ -109,7 +109,7 @@ class ResponsesStreamRenderer:
             return b""
         event = event or Start()
         own_id = event.id if event.id.startswith("resp") else ""
-        self._head = response_head(self._context, own_id, event.created_s)
+        self._head = response_head(self._context, own_id, event.created_s, event.model)
         created = self._event("response.created", response=self._head)
         return created + self._event("response.in_progress", response=self._head)
 

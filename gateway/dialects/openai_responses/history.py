@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.chat import ChatRequest, Message, Opaque, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from gateway.dialects.names import wire_name
-from gateway.dialects.openai_chat.fields import left_out
+from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.messages import TOOL_ERROR
 from gateway.dialects.openai_responses.carrier import ORIGIN, is_carrier
 from gateway.dialects.openai_responses.content import NAME, ContentRenderer, responses_annotations
@@ -47,7 +47,7 @@ class ItemRenderer:
         if not self._own:
             if message.name is not None:
                 self._dropped.append("name")
-            self._dropped.extend(left_out(message.extra))
+            self._dropped.extend(lost_names(message.extra))
             if any(isinstance(part, Text) and part.cache_control is not None for part in message.parts):
                 self._dropped.append("cache_control")
 
@@ -80,7 +80,7 @@ class ItemRenderer:
             return {**item, **restored(message.extra)}
         if message.name is not None:
             self._dropped.append("name")
-        self._dropped.extend(left_out(message.extra))
+        self._dropped.extend(lost_names(message.extra))
         return item
 
     def _turn(self, parts: tuple[Part, ...], message: Message) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ class ItemRenderer:
             item = {"type": "function_call", "call_id": call.id, "name": name, "arguments": arguments}
         if self._own:
             return {**item, **restored(call.extra)}
-        self._dropped.extend(left_out(call.extra))
+        self._dropped.extend(lost_names(call.extra))
         if call.cache_control is not None:
             self._dropped.append("cache_control")
         return item
@@ -174,7 +174,7 @@ class ItemRenderer:
             return {**item, **restored(result.extra)}
         if result.cache_control is not None:
             self._dropped.append("cache_control")
-        self._dropped.extend(left_out(result.extra))
+        self._dropped.extend(lost_names(result.extra))
         return item
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.chat import ChatRequest, OutputFormat, Tool, ToolChoice
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
-from gateway.dialects.openai_chat.fields import left_out
+from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.render import effort_of, format_name, needs_newer_limit
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.openai_responses.content import NAME
@@ -120,7 +120,7 @@ def _tool(tool: Tool, own: bool, dropped: list[str]) -> dict[str, Any] | None:
         wire["strict"] = bool(tool.strict)  # T04: its absence would mean true here
     if own:
         return {**wire, **tool.extra}
-    dropped.extend(left_out(tool.extra))
+    dropped.extend(lost_names(tool.extra))
     if tool.cache_control is not None:
         dropped.append("cache_control")
     return wire
@@ -197,12 +197,10 @@ def _stateless(body: dict[str, Any], chat: ChatRequest, target: Target, dropped:
             if name == "verbosity":
                 body["text"] = {**body.get("text", {}), "verbosity": value}
                 continue
-            if (name, value) in (("logprobs", False), ("top_logprobs", 0)):
-                continue
             if name == "stream_options" and isinstance(value, dict) and set(value) == {"include_obfuscation"}:
                 body["stream_options"] = value
                 continue
-        if value is not None and value is not False:
-            dropped.append(name)
-    if "reasoning" in body or needs_newer_limit(target.model):
+        dropped.extend(lost_names(((name, value),)))
+    thought = any(item["type"] == "reasoning" for item in body["input"])
+    if thought or "reasoning" in body or needs_newer_limit(target.model):
         body["include"] = [_ENCRYPTED]

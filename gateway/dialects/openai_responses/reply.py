@@ -100,7 +100,7 @@ def _said(value: object) -> Part | None:
 def render_reply(reply: ChatReply, context: AnswerContext) -> bytes:
     """Return the response for a client (F09, F10)."""
     own_id = reply.id if NAME in reply.extra else ""
-    head = response_head(context, own_id, reply.created_s)
+    head = response_head(context, own_id, reply.created_s, reply.model)
     stop = stop_status(reply.stop, reply.extra)
     response = finish(head, stop, output_items(reply, context), reply.usage)
     return encode({**response, "completed_at": int(context.now_s)} if response["status"] == "completed" else response)
