@@ -82,7 +82,16 @@ class Pipeline:
             exchange.status = reply.status
             if gateway.phase != "serving" or reply.status in CLOSING_STATUSES:
                 exchange.closes = True
-            response = await respond(exchange, reply, http, http.keep_alive and not exchange.closes)
+            keep_alive = http.keep_alive and not exchange.closes
+            try:
+                response = await respond(exchange, reply, http, keep_alive)
+            except InternalError as error:
+                if not isinstance(reply.body, bytes):
+                    raise
+                exchange.headers.clear()  # a plugin's header that would have been two: nothing has gone out yet
+                reply = self._failure(exchange, error)
+                exchange.status = reply.status
+                response = await respond(exchange, reply, http, keep_alive)
         except BaseException as error:  # the client left, or the server is stopped: still exactly one end
             self._left(exchange, error)
             gateway.spawn(self._finish(exchange, snapshot, generation))

@@ -61,6 +61,8 @@ FAULTY = '''
                 raise RuntimeError("after")
             if fault == "hang":
                 await asyncio.Event().wait()
+            if fault == "header":
+                exchange.headers["x-split"] = "a\\r\\nx-injected: b"
             if fault == "instead":
                 raise Unavailable("instead")
             return reply
@@ -304,3 +306,13 @@ async def test_abort_by_an_observer_ends_the_exchange_once() -> None:
         assert b"aborted by a plugin" in answer.body and b"[DONE]" not in answer.body
         await until_ended(gateway)
         assert [end[1] for end in ends(gateway)] == ["failed"]
+
+
+async def test_a_plugins_header_with_a_line_break_is_a_500_and_never_two_headers() -> None:
+    async with counted(reply_json(OPENAI), faulty=True) as (gateway, _):
+        answer = await gateway.post("/v1/chat/completions", body=chat(), headers={"x-fault": "header"})
+        assert answer.status == 500 and answer.json()["error"]["code"] == "internal_error"
+        assert "x-injected" not in answer.headers and "x-split" not in answer.headers
+        assert answer.headers["x-request-id"]
+        await until_ended(gateway)
+        assert [end[1:3] for end in ends(gateway)] == [("failed", 500)]
