@@ -15,7 +15,9 @@ from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
 from gateway.dialects.embeddings import NAMES as EMBEDDINGS
 from gateway.dialects.errors import redact_body
-from gateway.dialects.protocol import AnswerContext, Dialect
+from gateway.dialects.protocol import AnswerContext, Dialect, StreamParser
+from gateway.dialects.ratelimits import translated as translated_limits
+from gateway.dialects.think_tags import UntaggedParser, untagged
 from gateway.errors import UpstreamError
 from gateway.exchange import Attempt, Exchange, Reply
 from gateway.plugin import Clock
@@ -68,13 +70,15 @@ class Answers:
         exchange = sent.attempt.exchange
         endpoint = exchange.request.endpoint
         is_chat, is_read = (False, False) if endpoint is None else (endpoint.is_chat, endpoint.is_read)
-        headers = for_client(response.headers) if sent.native else CIMultiDict[str]()
+        headers = for_client(response.headers) if sent.native else self._limits(exchange, response)
         encoding = response.headers.get(hdrs.CONTENT_ENCODING)
         if encoding is not None and is_read and can_inflate(encoding):
             headers.popall(hdrs.CONTENT_ENCODING, None)
             response = DecodedResponse(response, encoding, self._most_decoded_bytes)
             encoding = None
-        rewritten = is_chat and (not sent.native or self._rewrites or bool(exchange.transforms))
+        rewritten = is_chat and (
+            not sent.native or self._rewrites or bool(exchange.transforms) or "think_tags" in sent.provider.quirks
+        )
         kind = media_type(response.headers.get(hdrs.CONTENT_TYPE, ""))
         if kind == "text/html" and is_read:
             raise UpstreamError("bad_response", "the upstream answered with a web page")
@@ -102,6 +106,7 @@ class Answers:
         status = response.status
         error = sent.dialect.parse_error(status, response.headers, body)
         error.upstream_status, error.body = status, None
+        error.headers = {**error.headers, **self._limits(sent.attempt.exchange, response)}
         if sent.provider.auth == "passthrough" and status in CREDENTIAL_STATUSES:
             error.status = status  # the client's own credential: its own business
         elif status in CREDENTIAL_STATUSES:
@@ -123,7 +128,7 @@ class Answers:
             headers[hdrs.CONTENT_TYPE] = exchange.dialect.stream_type
             stream = TranslatedStream(
                 sent.attempt, self._chain, exchange.dialect, sent.lease, response, loop,
-                upstream_dialect=dialect, context=self._context(exchange),
+                parser=parser_of(sent), context=self._context(exchange),
             )  # fmt: skip
         else:
             stream = VerbatimStream(sent.attempt, self._chain, exchange.dialect, sent.lease, response, loop)
@@ -153,7 +158,10 @@ class Answers:
             headers.setdefault(hdrs.CONTENT_TYPE, "application/json")
         route = exchange.route
         if rewritten:
-            answer = await rewrite(self._chain, sent.attempt, dialect.parse_reply(body))
+            parsed = dialect.parse_reply(body)
+            if sent.provider.quirks.get("think_tags"):
+                parsed = untagged(parsed)
+            answer = await rewrite(self._chain, sent.attempt, parsed)
             exchange.usage = answer.usage or exchange.usage
             body = exchange.dialect.render_reply(answer, self._context(exchange))
             headers[hdrs.CONTENT_TYPE] = "application/json"
@@ -167,6 +175,10 @@ class Answers:
         exchange.first_token_at_s = exchange.deadline.now()
         return Reply(status, headers, body)
 
+    def _limits(self, exchange: Exchange, response: UpstreamResponse) -> CIMultiDict[str]:
+        """Return the upstream's rate limits in the client's words: all that a translated answer keeps of its head."""
+        return CIMultiDict(translated_limits(response.headers, exchange.dialect.name, self._clock.time()))
+
     def _context(self, exchange: Exchange) -> AnswerContext:
         route = exchange.route
         upstreams = route is not None and route.model_echo == "upstream"
@@ -176,6 +188,12 @@ class Answers:
             now_s=self._clock.time(),
             request=exchange.chat,
         )
+
+
+def parser_of(sent: Sent) -> StreamParser:
+    """Return the parser of an answer's stream, which tells thinking in tags apart where the provider wants that."""
+    parser = sent.dialect.stream_parser()
+    return UntaggedParser(parser) if sent.provider.quirks.get("think_tags") else parser
 
 
 @lru_cache(maxsize=256)

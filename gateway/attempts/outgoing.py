@@ -114,7 +114,7 @@ def headers_for(
     exchange = attempt.exchange
     client = exchange.request.headers
     is_json = exchange.request.fields is not None
-    headers = client_headers(client, passthrough=provider.auth == "passthrough", is_json=is_json) if native else []
+    headers = client_headers(client, provider, is_json=is_json) if native else []
     if is_json:
         headers.append(("content-type", "application/json"))
     headers.append(("accept-encoding", "identity"))
@@ -152,26 +152,31 @@ def traceparent(request_id: str) -> str:
 
 
 def client_headers(
-    headers: CIMultiDictProxy[str], *, passthrough: bool, is_json: bool = False
+    headers: CIMultiDictProxy[str], provider: Provider, *, is_json: bool = False
 ) -> list[tuple[str, str]]:
-    """Return the client's end-to-end headers; with `passthrough` its credential too.
+    """Return the client's end-to-end headers; with `auth: passthrough` its credential too.
 
     `is_json` leaves out the content type: what was read as JSON is sent as JSON, whatever the client called it.
     """
     named = connection_listed(headers)
-    kept = [pair for pair in headers.items() if may_go_upstream(pair[0], is_json)]
+    kept = [pair for pair in headers.items() if may_go_upstream(pair[0], is_json, provider.dialect)]
     if named:
         kept = [pair for pair in kept if pair[0].lower() not in named]
-    if passthrough:
+    if provider.auth == "passthrough":
         kept += [pair for pair in headers.items() if pair[0].lower() in CREDENTIALS]
     return kept
 
 
 @lru_cache(maxsize=1024)
-def may_go_upstream(name: str, is_json: bool) -> bool:
-    """Return whether a client's header of that name, whatever its case, goes upstream. Remembered: names are few."""
+def may_go_upstream(name: str, is_json: bool, dialect: str) -> bool:
+    """Return whether a client's header of that name, whatever its case, goes upstream. Remembered: names are few.
+
+    Anthropic's own headers go to who speaks its dialect and to no one else (G15).
+    """
     lower = name.lower()
     if lower in NEVER_UPSTREAM or lower.startswith("x-gateway-"):
+        return False
+    if lower.startswith("anthropic-") and dialect != "anthropic":
         return False
     return not (is_json and lower == "content-type")
 

@@ -59,5 +59,7 @@ def error_reply(exchange: Exchange, error: GatewayError) -> Reply:
     reply.headers["x-gateway-error-source"] = error.source
     if error.retry_after_s is not None:
         reply.headers["retry-after"] = str(max(1, -(-int(error.retry_after_s * 1000) // 1000)))
+        if error.source == "upstream":
+            reply.headers["retry-after-ms"] = str(int(error.retry_after_s * 1000))
     reply.headers.update(error.headers)
     return reply

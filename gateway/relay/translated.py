@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
-from gateway.dialects.protocol import AnswerContext, Dialect
+from gateway.dialects.protocol import AnswerContext, StreamParser
 from gateway.errors import GatewayError, UpstreamError
 from gateway.relay.stream import LiveStream
 from gateway.relay.verbatim import cut_short
@@ -16,9 +16,9 @@ from gateway.relay.verbatim import cut_short
 class TranslatedStream(LiveStream):
     """Events in the middle: parsed by the upstream's dialect, rewritten by transforms, rendered by the client's."""
 
-    def __init__(self, *args: Any, upstream_dialect: Dialect, context: AnswerContext) -> None:
+    def __init__(self, *args: Any, parser: StreamParser, context: AnswerContext) -> None:
         super().__init__(*args)
-        self._parser = upstream_dialect.stream_parser()
+        self._parser = parser
         self._renderer = self.dialect.stream_renderer(context)
         self._show = self.chain.watcher(self.exchange)
         self._queue: asyncio.Queue[Event | None] | None = None

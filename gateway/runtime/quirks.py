@@ -34,6 +34,7 @@ QUIRKS: Final[Schema] = mapping(
             "Anthropic: what becomes of a later system message.", enum=["keep", "user", "hoist"]
         ),
         "first_user_text": text("Anthropic: the text that stands in when no user begins.", minLength=1),
+        "think_tags": flag("The model writes its thinking into the text as <think>…</think>; it is told apart."),
         "think_levels": flag("Ollama: the model takes low, medium, high for think."),
         "tool_call_ids": flag("Ollama: the server knows ids of tool calls."),
     },

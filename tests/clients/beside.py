@@ -33,11 +33,12 @@ class Beside:
 
 def config(url: str, target: Dialect, model: str = "", **route: str) -> str:
     base = url + ("/v1" if target in "CR" else "")
+    quirks = f", quirks: {route.pop('quirks')}" if "quirks" in route else ""
     more = "".join(f", {name}: {value}" for name, value in route.items())
     return f"""
 version: 1
 plugins: [access_log]
-providers: {{up: {{dialect: {NAMES[target]}, base_url: "{base}", api_key: {KEY}}}}}
+providers: {{up: {{dialect: {NAMES[target]}, base_url: "{base}", api_key: {KEY}{quirks}}}}}
 routes: [{{name: all, targets: [up/{model or MODELS[target]}], retry: {{attempts: 1}}{more}}}]
 """
 
