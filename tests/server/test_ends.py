@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -316,3 +318,32 @@ async def test_a_plugins_header_with_a_line_break_is_a_500_and_never_two_headers
         assert answer.headers["x-request-id"]
         await until_ended(gateway)
         assert [end[1:3] for end in ends(gateway)] == [("failed", 500)]
+
+
+async def test_hundreds_of_clients_that_leave_leave_nothing_behind() -> None:
+    def held() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+
+    async with counted(lambda request: reply_sse([FIRST, Stall()]) if b"true" in request.body else [Stall()]) as (
+        gateway,
+        upstream,
+    ):
+        before = held()
+
+        async def one(number: int) -> None:
+            async with raw_client(gateway) as client:
+                await client.send(post("/v1/chat/completions", chat(stream=bool(number % 2), user=str(number))))
+                if number % 2:
+                    assert await client.until(b"hello") is not None
+                else:
+                    async with asyncio.timeout(10):
+                        while not any(request.json()["user"] == str(number) for request in upstream.requests[-60:]):
+                            await asyncio.sleep(0.002)
+
+        for start in range(0, 400, 40):
+            await asyncio.gather(*(one(number) for number in range(start, start + 40)))
+        await until_ended(gateway, 400)
+        async with asyncio.timeout(10):
+            while upstream.open_connections or gateway.core.live or any(map(operator.gt, held(), before)):
+                await asyncio.sleep(0.01)
+        assert len(ends(gateway)) == 400 and {end[1] for end in ends(gateway)} == {"disconnected"}
