@@ -19,6 +19,9 @@ IDLE, HEAD, BODY, DONE, CLOSED = range(5)
 """In the pool · waiting for a head · inside a body · answer complete · closed, or being closed."""
 
 
+VERSIONS = frozenset(("1.1", "1.0"))
+
+
 class AnswerParser:
     """The state of the answer that is being read.
 
@@ -44,12 +47,6 @@ class AnswerParser:
         self.reusable = False
         self.error: BaseException | None = None
 
-    def await_answer(self, method: str) -> None:
-        """Expect an answer to a request of `method`: one to HEAD has no body whatever it says."""
-        self.state = HEAD
-        self._method = method
-        self.received = self._interim = 0
-
     def on_message_begin(self) -> None:
         if self.state == DONE:
             # SECURITY: a second answer behind the first; stop the parser before it mixes the two.
@@ -71,7 +68,7 @@ class AnswerParser:
             if self._interim > MAX_INTERIM or status < 100 or status == 101:
                 self._refuse(UpstreamError("broken", "the upstream sent interim answers that were not asked for"))
             return
-        if parser.get_http_version() not in ("1.1", "1.0"):
+        if parser.get_http_version() not in VERSIONS:
             self._refuse(UpstreamError("broken", "the upstream answered in an unknown HTTP version"))
         try:
             headers = CIMultiDict([(name.decode(), value.decode()) for name, value in raw])

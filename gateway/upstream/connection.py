@@ -55,8 +55,12 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     def begin(self, method: str, expires: float) -> asyncio.Future[None]:
         """Expect an answer to a request of `method`; return the future that its head resolves."""
-        self.await_answer(method)
-        self.expire_at(expires)
+        self.state = HEAD
+        self._method = method
+        self.received = self._interim = 0
+        self._expires = expires
+        if expires < self._armed:
+            self.expire_at(expires)
         self._waiter = waiter = self._loop.create_future()
         return waiter
 

@@ -118,12 +118,22 @@ class Call:
             connection = await owner.open(min(self._deadline, loop.time() + request.connect_s))
         try:
             await self._ask(connection, head, body)
-        except UpstreamError:
-            if not (owner.retry_reused and connection.died_unanswered and isinstance(body, bytes)):
+        except BaseException as error:
+            await self._give_up(connection)
+            if not (
+                isinstance(error, UpstreamError)
+                and owner.retry_reused
+                and connection.died_unanswered
+                and isinstance(body, bytes)
+            ):
                 raise
             owner.replaced += 1
             connection = await owner.open(min(self._deadline, loop.time() + request.connect_s))
-            await self._ask(connection, head, body)
+            try:
+                await self._ask(connection, head, body)
+            except BaseException:
+                await self._give_up(connection)
+                raise
         connection.expire_later(self._deadline)
         self._connection = connection
         self.status, self.headers = connection.status, connection.headers
@@ -144,8 +154,8 @@ class Call:
         else:
             connection.kill()
 
-    async def _ask(self, connection: Connection, head: bytes, body: bytes | AsyncIterator[bytes]) -> None:
-        """Send the request and wait for the answer's head. Closes the connection when anything goes wrong."""
+    def _ask(self, connection: Connection, head: bytes, body: bytes | AsyncIterator[bytes]) -> asyncio.Future[None]:
+        """Send the request and return the future of the answer's head. Raises: UpstreamError."""
         if connection.state != IDLE:
             raise UpstreamError("broken", "the upstream closed the connection without an answer")
         request = self._request
@@ -161,19 +171,18 @@ class Call:
                 connection.uploading = True
                 connection.transport.write(head)
                 connection.transport.write(body)
-        else:
-            waiter = connection.begin(request.method, expires)
-            connection.uploading = True
-            connection.transport.write(head)
-            self._upload = self._loop.create_task(self._send_pieces(connection, body))
-            self._upload.add_done_callback(lambda task: _uploaded(task, connection))
-        try:
-            await waiter
-        except BaseException:
-            connection.kill()
-            if self._upload is not None:
-                await _stop(self._upload)
-            raise
+            return waiter
+        waiter = connection.begin(request.method, expires)
+        connection.uploading = True
+        connection.transport.write(head)
+        self._upload = self._loop.create_task(self._send_pieces(connection, body))
+        self._upload.add_done_callback(lambda task: _uploaded(task, connection))
+        return waiter
+
+    async def _give_up(self, connection: Connection) -> None:
+        connection.kill()
+        if self._upload is not None:
+            await _stop(self._upload)
 
     async def _send_pieces(self, connection: Connection, body: AsyncIterator[bytes]) -> None:
         """Send an iterator's pieces chunked, no faster than upstream takes them. An early answer does not stop it:
