@@ -170,7 +170,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     `extra` holds that dialect's fields with no neutral name; the same dialect renders them back,
     another reports them as dropped. `include_usage` is OpenAI chat's stream option; `max_tokens_name` which
     of its names for the limit was used. `instructions` says that the first system message was Responses' field
-    of that name.
+    of that name. `unread` names members at places that keep nothing they do not know: no dialect can render
+    them, so every renderer reports them.
     """
 
     dialect: str
@@ -198,6 +199,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     metadata: JSON = None
     service_tier: str | None = None
     extra: dict[str, JSON] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 # --- answers -------------------------------------------------------------------------------------

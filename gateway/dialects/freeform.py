@@ -7,6 +7,8 @@ words a custom ToolCall carries the free text itself in `arguments`.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gateway.chat import ChatRequest, Tool
 from gateway.dialects.json import decode_event, text_of
 
@@ -26,7 +28,8 @@ def as_function(tool: Tool) -> Tool:
     if isinstance(grammar, dict) and grammar.get("type") == "grammar":
         words.append(f"The input must follow this grammar: {text_of(grammar.get('grammar') or grammar)}")
     description = "\n\n".join(word for word in words if word)
-    return Tool(name=tool.name, description=description or None, parameters=PARAMETERS, strict=False)
+    function = Tool(name=tool.name, description=description or None, parameters=PARAMETERS, strict=False)
+    return replace(function, extra=tool.extra, cache_control=tool.cache_control)
 
 
 def wrapped(text: str) -> str:

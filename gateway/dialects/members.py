@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Raw
 
+from gateway.dialects.notice import lost_names
 from gateway.errors import BadRequest
 
 ODD_JSON = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -25,15 +26,17 @@ _any = msgspec.json.Decoder().decode
 
 
 class Members:
-    """The members of one JSON object not yet read. `path` is where it stands, "" for the body itself.
+    """The members of one JSON object not yet read. `path` is where it stands, "" for the body itself; `unread`,
+    which all objects of one body share, are the names of those that `spent` found nobody to have read.
 
     Every method takes a member out and returns None when it is absent or null. Raises: BadRequest.
     """
 
-    __slots__ = ("_raw", "path")
+    __slots__ = ("_raw", "path", "unread")
 
-    def __init__(self, raw: dict[str, Raw], path: str = "") -> None:
+    def __init__(self, raw: dict[str, Raw], path: str = "", unread: list[str] | None = None) -> None:
         self._raw, self.path = raw, path
+        self.unread: list[str] = [] if unread is None else unread
 
     @classmethod
     def of_body(cls, body: bytes) -> Members:
@@ -104,12 +107,12 @@ class Members:
 
     def object(self, key: str) -> Members | None:
         members: dict[str, Raw] | None = self._read(key, _object, "an object")
-        return None if members is None else Members(members, self.place(key))
+        return None if members is None else Members(members, self.place(key), self.unread)
 
     def objects(self, key: str) -> list[Members]:
         found: list[dict[str, Raw]] = self._read(key, _objects, "a list of objects") or []
         place = self.place(key)
-        return [Members(members, f"{place}[{index}]") for index, members in enumerate(found)]
+        return [Members(members, f"{place}[{index}]", self.unread) for index, members in enumerate(found)]
 
     def text_or_objects(self, key: str) -> str | list[Members] | None:
         """Return a member that is a string in its short form and a list of objects in its long one."""
@@ -122,6 +125,11 @@ class Members:
         """Return a member's bytes and leave it where it is."""
         raw = self._raw.get(key)
         return None if raw is None or raw == _NULL else raw
+
+    def spent(self) -> None:
+        """Say that this object keeps nothing it does not know: what was not read is reported as lost."""
+        if self._raw:
+            self.unread += lost_names(self.whole())
 
     def whole(self) -> dict[str, Any]:
         """Return everything not yet read, decoded, and leave nothing."""

@@ -19,6 +19,7 @@ _IN_DIALECT = {
     "stop": {"anthropic": "stop_sequences"},
 }
 _NAMES = {"effort": "reasoning_effort", "image": "image_url"}
+VENDOR_EXTRA = ("extra_content", "provider_specific_fields")
 _OPENED = frozenset(("function", "options", "output_config", "stream_options", "text"))
 """Members of which a part was carried: what is left of them is named by its own name, not by theirs."""
 _ALREADY_SO: tuple[tuple[str, JSON], ...] = (
@@ -59,6 +60,25 @@ def lost_names(fields: Mapping[str, object] | Iterable[tuple[str, object]]) -> l
         else:
             names.append(name)
     return names
+
+
+def thinking_losses(chat: ChatRequest, *, shown: bool = True) -> list[str]:
+    """Return what a request for thinking said beyond how much of it: another vendor's model is asked for an amount
+    alone. `shown` says that the answer's thinking comes as text, which is what Responses' `summary` asks for."""
+    thinking = chat.thinking
+    if thinking is None:
+        return []
+    if chat.dialect == "anthropic":
+        names = ["thinking"] if thinking.value is not None else []  # a type with no equal, such as between_tools
+        return [*names, "display"] if shown and thinking.display == "omitted" else names
+    given = thinking.value if isinstance(thinking.value, dict) else {}
+    return lost_names((name, value) for name, value in given.items() if name not in ("summary", "generate_summary"))
+
+
+def unvendored(extra: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return what stands beside a call, without what its own vendor wants back with it (Gemini's thought signature):
+    that means nothing to another, and no client put it there."""
+    return {name: value for name, value in extra.items() if name not in VENDOR_EXTRA}
 
 
 class Dropped:

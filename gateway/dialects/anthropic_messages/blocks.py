@@ -52,9 +52,13 @@ def parse_block(block: Members) -> Part:
                 extra=block.whole(),
             )
         case "thinking":
-            return unpack(block.text("thinking") or "", block.text("signature") or "")
+            thought = unpack(block.text("thinking") or "", block.text("signature") or "")
+            block.spent()
+            return thought
         case "redacted_thinking":
-            return Reasoning(redacted=True, encrypted=block.text("data") or "", origin=ORIGIN)
+            redacted = Reasoning(redacted=True, encrypted=block.text("data") or "", origin=ORIGIN)
+            block.spent()
+            return redacted
         case "tool_use":
             return ToolCall(
                 id=block.text("id") or "",
@@ -101,6 +105,7 @@ def _image(block: Members) -> Part:
     else:
         rest = {"source": {"type": kind} | source.whole()} | block.whole()
         return Opaque(dialect=DIALECT, kind="image", value={"type": "image"} | rest)
+    source.spent()
     return Image(**given, cache_control=block.value("cache_control"), extra=block.whole())
 
 
@@ -123,6 +128,7 @@ def _document(block: Members) -> Part:
     else:
         rest = {"source": {"type": kind} | source.whole()} | block.whole()
         return Opaque(dialect=DIALECT, kind="document", value={"type": "document"} | rest)
+    source.spent()
     return Document(
         **given,
         title=block.text("title"),

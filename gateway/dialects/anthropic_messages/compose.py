@@ -16,7 +16,7 @@ from gateway.dialects.freeform import as_function
 from gateway.dialects.json import decode_event, raw
 from gateway.dialects.members import body_bytes
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import Dropped, field_name, foreign_extra
+from gateway.dialects.notice import Dropped, field_name, foreign_extra, thinking_losses
 from gateway.dialects.protocol import Rendered, Target
 from gateway.dialects.stored import refuse_stored
 from gateway.errors import BadRequest
@@ -59,6 +59,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     if chat.output is not None:
         _write_output(body, chat.output, traits, own)
     _write_rest(body, chat, own, dropped)
+    dropped.add(*chat.unread)
     # A Messages client's own version goes upstream with its other headers; only a translation has none.
     headers = {} if own else {"anthropic-version": traits.version}
     return Rendered(body=body_bytes(body), headers=headers, dropped=dropped.names)
@@ -195,6 +196,7 @@ def _write_rest(body: dict[str, Any], chat: ChatRequest, own: bool, dropped: Dro
         body |= extra
     else:
         dropped.add_set(foreign_extra(chat))
+        dropped.add(*thinking_losses(chat))
         dropped.add_set({"metadata": chat.metadata, "seed": chat.seed})
         dropped.add_set(
             (name, value or None)

@@ -49,7 +49,8 @@ class HistoryWriter:
             if self._traits.system_in_messages == "hoist":
                 system += [b for message in rest if message.role in _SYSTEM for b in self._system_blocks(message)]
                 rest = tuple(message for message in rest if message.role not in _SYSTEM)
-            self._dropped.add_set(("name", message.name) for message in messages)
+            for message in messages:
+                self._dropped.add_set((("name", message.name), *message.extra.items()))
         turns = self._turns(rest if self._own else _results_in_place(rest))
         if not self._own:
             turns = self._mended(turns)

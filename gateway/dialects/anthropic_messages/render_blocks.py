@@ -14,7 +14,7 @@ from gateway.dialects.anthropic_messages.blocks import DIALECT, SEARCH_RESULT
 from gateway.dialects.anthropic_messages.carrier import ORIGIN
 from gateway.dialects.arguments import object_of
 from gateway.dialects.names import wire_id, wire_name
-from gateway.dialects.notice import Dropped, field_name
+from gateway.dialects.notice import Dropped, field_name, unvendored
 from gateway.errors import BadRequest
 
 IMAGE_TYPES = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
@@ -155,7 +155,7 @@ class BlockWriter:
             block["id"], block["name"] = part.id, part.name
         block["input"] = object_of(part)
         if not self._own and part.extra:
-            # What another vendor wants back with the call (Gemini's thought signature) means nothing here.
+            self._dropped.add_set(unvendored(part.extra))
             part = ToolCall(id=part.id, name=part.name, cache_control=part.cache_control)
         return self._finish(block, part)
 

@@ -32,13 +32,14 @@ def parse_request(body: bytes) -> ChatRequest:
     thinking, output, config = _thinking_and_output(top)
     choice, parallel = _tool_choice(top)
     user, metadata = _metadata(top)
+    tools = tuple(_tool(tool) for tool in top.objects("tools"))
     return ChatRequest(
         dialect=DIALECT,
         model=model,
         messages=messages,
         stream=top.flag("stream") or False,
         include_usage=True,
-        tools=tuple(_tool(tool) for tool in top.objects("tools")),
+        tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,
         max_tokens=top.integer("max_tokens"),
@@ -51,6 +52,7 @@ def parse_request(body: bytes) -> ChatRequest:
         user=user,
         service_tier=top.text("service_tier"),
         extra=config | metadata | top.whole(),
+        unread=tuple(top.unread),
     )
 
 
@@ -70,8 +72,10 @@ def _messages(top: Members) -> tuple[Message, ...]:
         parts = parse_content(message, "content")
         extra = message.whole()
         results = [part for part in parts if isinstance(part, ToolResult)] if role == "user" else []
-        out += [Message(role="tool", parts=(result,)) for result in results]
         rest: tuple[Part, ...] = tuple(part for part in parts if not isinstance(part, ToolResult)) if results else parts
+        out += [Message(role="tool", parts=(result,)) for result in results]
+        if results and not rest and extra:
+            out[-1] = Message(role="tool", parts=(results[-1],), extra=extra)
         if rest or not results:
             out.append(Message(role=_ROLES[role], parts=rest, extra=extra))
     return tuple(out)
@@ -102,9 +106,10 @@ def _tool_choice(top: Members) -> tuple[ToolChoice | None, bool | None]:
         return None, None
     serial = choice.flag("disable_parallel_tool_use")
     parallel = None if serial is None else not serial
-    kind = choice.text("type")
+    kind, name = choice.text("type"), choice.text("name")
+    choice.spent()
     if kind == "tool":
-        return ToolChoice(mode="tool", name=choice.text("name") or ""), parallel
+        return ToolChoice(mode="tool", name=name or ""), parallel
     found = _CHOICES.get(kind or "")
     if found is None:
         choice.fail("type", f'"{str(kind)[:40]}" is not auto, any, tool or none')
@@ -130,10 +135,13 @@ def _thinking(top: Members, effort: str | None) -> Thinking | None:
     match kind:
         case "enabled":
             budget = thinking.integer("budget_tokens")
+            thinking.spent()
             return Thinking(mode="budget", budget_tokens=budget, effort=effort, display=display)
         case "disabled":
+            thinking.spent()
             return Thinking(mode="disabled", effort=effort)
         case "adaptive":
+            thinking.spent()
             return Thinking(mode="adaptive", effort=effort, display=display)
     # between_tools and whatever comes later: the model decides, and Anthropic gets the words it knows.
     value = {"type": kind} | ({"display": display} if display else {}) | thinking.whole()
@@ -149,6 +157,7 @@ def _output(wanted: Members | None) -> OutputFormat | None:
     schema = wanted.json_text("schema")
     if schema is None:
         wanted.fail("schema", "missing; a json_schema format has one")
+    wanted.spent()
     return OutputFormat(kind="json_schema", schema=schema)
 
 

@@ -29,7 +29,7 @@ from gateway.dialects.arguments import object_of
 from gateway.dialects.freeform import as_function
 from gateway.dialects.json import raw
 from gateway.dialects.members import body_bytes
-from gateway.dialects.notice import Dropped, field_name
+from gateway.dialects.notice import Dropped, field_name, thinking_losses, unvendored
 from gateway.dialects.ollama_chat.images import data_of
 from gateway.dialects.ollama_chat.options import OWN, write_options
 from gateway.dialects.ollama_chat.request import CHAT, DIALECTS, fields_of
@@ -92,6 +92,8 @@ class _History:
         for message in self._chat.messages:
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
+            if results and not rest and not self._own:
+                self._dropped.add_set(message.extra)
             for result in results:
                 out.append(self._result(result, pictures))
             if rest or not results:
@@ -101,8 +103,8 @@ class _History:
         return out + pictures
 
     def _message(self, message: Message, parts: tuple[Part, ...]) -> dict[str, Any]:
-        if message.name is not None:
-            self._dropped.add("name")
+        if not self._own:
+            self._dropped.add_set((("name", message.name), *message.extra.items()))
         role = "system" if message.role == "developer" else message.role
         wire: dict[str, Any] = {"role": role, "content": self._content(parts)}
         if thinking := self._thinking(parts):
@@ -170,10 +172,14 @@ class _History:
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         wire: dict[str, Any] = {"id": call.id} if self._ids else {}
+        if not self._own:
+            self._dropped.add_set((*unvendored(call.extra).items(), ("cache_control", call.cache_control)))
         return wire | {"function": {"name": call.name, "arguments": object_of(call)}}
 
     def _result(self, result: ToolResult, pictures: list[dict[str, Any]]) -> dict[str, Any]:
         content = self._content(result.parts)
+        if not self._own:
+            self._dropped.add_set((*result.extra.items(), ("cache_control", result.cache_control)))
         name = self._names.get(result.call_id) or result.name or ""
         wire: dict[str, Any] = {"role": "tool", "content": ERROR_PREFIX + content if result.is_error else content}
         wire["tool_name"] = name
@@ -233,6 +239,7 @@ def _write_rest(body: dict[str, Any], chat: ChatRequest, target: Target, own: bo
         body["options"] = options
     if target.quirks.get("keep_alive") is not None:
         body["keep_alive"] = target.quirks["keep_alive"]
+    dropped.add(*chat.unread)
     if own:
         fields = {name: value for name, value in fields_of(chat).items() if name not in OWN}
         if "prompt" not in body:
@@ -241,9 +248,10 @@ def _write_rest(body: dict[str, Any], chat: ChatRequest, target: Target, own: bo
         body |= fields
         return
     dropped.add_set(chat.extra)
-    dropped.add_set(
-        {field_name("user", chat.dialect): chat.user, "metadata": chat.metadata, "service_tier": chat.service_tier}
-    )
+    dropped.add(*thinking_losses(chat))
+    if chat.user is not None and chat.extra.get("safety_identifier") != chat.user:
+        dropped.add(field_name("user", chat.dialect))
+    dropped.add_set({"metadata": chat.metadata, "service_tier": chat.service_tier})
 
 
 def _format(output: OutputFormat) -> Any:

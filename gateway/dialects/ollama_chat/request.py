@@ -57,6 +57,7 @@ def _request(top: Members, dialect: str, messages: tuple[Message, ...], tools: t
         top.fail("model", "missing; name a model")
     stream = top.flag("stream")
     neutral, extra = read_options(top)
+    output, thinking = _output(top), _thinking(top)
     return ChatRequest(
         dialect=dialect,
         model=model,
@@ -64,9 +65,10 @@ def _request(top: Members, dialect: str, messages: tuple[Message, ...], tools: t
         stream=stream is not False,
         include_usage=True,
         tools=tools,
-        output=_output(top),
-        thinking=_thinking(top),
+        output=output,
+        thinking=thinking,
         extra=extra | top.whole(),
+        unread=tuple(top.unread),
         **neutral,
     )
 
@@ -105,7 +107,13 @@ class _Reader:
         raw = function.peek("arguments")
         spelled = raw is not None and bytes(memoryview(raw)[:1]) == b'"'
         arguments = function.text("arguments") if spelled else function.json_text("arguments")
-        return ToolCall(id=id, name=function.text("name") or "", arguments=arguments or "{}")
+        name = function.text("name")
+        for known in ("index", "description"):  # what the ollama packages put there, and no server reads
+            function.take(known)
+        for members in (function, call):
+            members.take("type")
+            members.spent()
+        return ToolCall(id=id, name=name or "", arguments=arguments or "{}")
 
     def _result(self, message: Members, content: str) -> Message:
         name, given = message.text("tool_name") or message.text("name"), message.text("tool_call_id")
@@ -129,6 +137,8 @@ def _tool(tool: Members) -> Tool:
     name = function.text("name")
     if not name:
         function.fail("name", "missing; a tool has one")
+    tool.take("type")
+    tool.spent()
     return Tool(
         name=name,
         description=function.text("description"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gateway.chat import StopReason
+from gateway.dialects.notice import VENDOR_EXTRA
 
 NAME = "openai_chat"
 _STOPS: dict[str, StopReason] = {
@@ -97,4 +98,4 @@ def chat_annotations(annotations: Iterable[Any], start: int, end: int) -> list[d
 
 def vendor_extra(extra: dict[str, Any]) -> dict[str, Any]:
     """Return what a chat server said beside a call and wants back with it: Gemini's thought signature (K13)."""
-    return {key: extra[key] for key in ("extra_content", "provider_specific_fields") if key in extra}
+    return {key: extra[key] for key in VENDOR_EXTRA if key in extra}

@@ -12,7 +12,7 @@ from gateway.dialects.openai_chat.fields import Fields, wrong
 NAME = "openai_chat"
 
 
-def parse_content(value: object, at: str) -> tuple[Part, ...]:
+def parse_content(value: object, at: str, unread: list[str]) -> tuple[Part, ...]:
     """Return the parts of a message's `content`; an empty string and null are no part. Raises: BadRequest."""
     if value is None or value == "":
         return ()
@@ -20,13 +20,13 @@ def parse_content(value: object, at: str) -> tuple[Part, ...]:
         return (Text(text=value),)
     if not isinstance(value, list):
         raise wrong(at, "a string or a list of parts")
-    return tuple(_part(item, f"{at}.{number}") for number, item in enumerate(value))
+    return tuple(_part(item, f"{at}.{number}", unread) for number, item in enumerate(value))
 
 
-def _part(value: object, at: str) -> Part:
+def _part(value: object, at: str, unread: list[str]) -> Part:
     if isinstance(value, str):
         return Text(text=value)
-    fields = Fields(value, at)
+    fields = Fields(value, at, unread)
     kind = fields.any("type")
     cache_control = fields.rest.get("cache_control")
     match kind:
@@ -40,12 +40,17 @@ def _part(value: object, at: str) -> Part:
             audio = fields.object("input_audio")
             if audio is None:
                 raise wrong(f"{at}.input_audio", "an object")
-            return Audio(format=audio.needed("format"), data=audio.needed("data"))
+            part = Audio(format=audio.needed("format"), data=audio.needed("data"))
+            audio.spent()
+            fields.spent()
+            return part
         case "file":
             fields.any("cache_control")
             return _file(fields, cache_control)
         case "refusal":
-            return Refusal(text=fields.needed("refusal"))
+            refusal = Refusal(text=fields.needed("refusal"))
+            fields.spent()
+            return refusal
         case _ if isinstance(kind, str):
             return Opaque(dialect=NAME, kind=kind, value=value)
     raise wrong(f"{at}.type", "a string")

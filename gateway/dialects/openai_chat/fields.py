@@ -7,19 +7,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.dialects.notice import lost_names
 from gateway.errors import BadRequest
 
 
 class Fields:
-    """The members of one JSON object; `at` is its path in the request, for messages and `param`."""
+    """The members of one JSON object; `at` is its path in the request, for messages and `param`. `unread`, which all
+    objects of one request share, are the names of those that `spent` found nobody to have taken."""
 
-    __slots__ = ("at", "rest")
+    __slots__ = ("at", "rest", "unread")
 
-    def __init__(self, value: object, at: str = "") -> None:
+    def __init__(self, value: object, at: str = "", unread: list[str] | None = None) -> None:
         if not isinstance(value, dict):
             raise wrong(at or "the body", "an object")
         self.rest: dict[str, Any] = dict(value)
         self.at = at
+        self.unread: list[str] = [] if unread is None else unread
+
+    def spent(self) -> None:
+        """Say that this object keeps nothing it does not know: what was not taken is reported as lost."""
+        if self.rest:
+            self.unread += lost_names(self.rest)
 
     def any(self, name: str) -> Any:
         """Take a member of any type, None when absent."""
@@ -69,7 +77,7 @@ class Fields:
 
     def object(self, name: str) -> Fields | None:
         value = self.rest.pop(name, None)
-        return None if value is None else Fields(value, self._path(name))
+        return None if value is None else Fields(value, self._path(name), self.unread)
 
     def strings(self, name: str) -> tuple[str, ...]:
         """Take a string or a list of strings."""

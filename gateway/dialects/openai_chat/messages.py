@@ -160,6 +160,7 @@ class MessageRenderer:
             if part.cache_control is not None:
                 self._dropped.append("cache_control")
             self._dropped.extend(lost_names(part.extra))
+        self._dropped.extend(lost_names(message.extra))
         shown = self._content.render(others) if others else ""
         if shown:
             label = {"type": "text", "text": f"Result of tool call {result.call_id}:"}

@@ -19,7 +19,7 @@ from typing import Any
 from gateway.chat import ChatRequest, OutputFormat, Thinking
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import lost_names
+from gateway.dialects.notice import lost_names, thinking_losses
 from gateway.dialects.openai_chat.messages import MessageRenderer
 from gateway.dialects.openai_chat.offer import ToolRenderer
 from gateway.dialects.openai_chat.strict import is_strict
@@ -29,6 +29,7 @@ from gateway.errors import BadRequest
 
 NAME = "openai_chat"
 RESPONSES = "openai_responses"
+OPENAI = (NAME, RESPONSES)
 _REASONING_MODELS = ("o1", "o3", "o4", "gpt-5")
 _STOPS = 4
 _TIERS = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
@@ -52,7 +53,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     _limits(body, chat, target, dropped)
     _sampling(body, chat, target, dropped)
     if chat.output is not None:
-        body["response_format"] = _format(chat.output, own)
+        body["response_format"] = _format(chat.output, chat.dialect)
     if chat.thinking is not None:
         effort = effort_of(chat.thinking, own or chat.dialect == RESPONSES)
         if effort is not None and not own and target.quirks.get("reasoning_effort") is False:
@@ -65,6 +66,8 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
             body[name] = {**body.get(name, {}), **value} if name == "stream_options" else value
     else:
         _foreign_extra(body, chat, dropped)
+        dropped.extend(thinking_losses(chat))
+    dropped.extend(chat.unread)
     return Rendered(body=encode(body), dropped=tuple(dict.fromkeys(dropped)))
 
 
@@ -104,9 +107,10 @@ def _sampling(body: dict[str, Any], chat: ChatRequest, target: Target, dropped: 
         body["stop"] = stops
 
 
-def _format(output: OutputFormat, own: bool) -> dict[str, Any]:
+def _format(output: OutputFormat, said_by: str) -> dict[str, Any]:
     if output.kind == "json_object":
         return {"type": "json_object"}
+    own = said_by == NAME
     schema = decode_any(output.schema) if output.schema else {}
     inner: dict[str, Any] = {"name": output.name or ("" if own else format_name(schema))}
     if not own:
@@ -117,7 +121,7 @@ def _format(output: OutputFormat, own: bool) -> dict[str, Any]:
         inner["schema"] = raw(output.schema)
     if output.strict is not None:
         inner["strict"] = output.strict
-    elif not own:
+    elif said_by not in OPENAI:
         # J03: strict makes every property required, so only a schema that already is may say so.
         inner["strict"] = is_strict(schema)
     return {"type": "json_schema", "json_schema": inner}

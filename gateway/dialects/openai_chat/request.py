@@ -32,7 +32,7 @@ def parse_request(body: bytes) -> ChatRequest:
     model = fields.needed("model")
     if not isinstance(decoded.get("messages"), list):
         raise wrong("messages", "a list of messages")
-    reader = _Messages()
+    reader = _Messages(fields.unread)
     messages = tuple(reader.read(item, number) for number, item in enumerate(fields.items("messages")))
     limit = "max_completion_tokens" if fields.rest.get("max_completion_tokens") is not None else "max_tokens"
     max_tokens = fields.integer(limit)
@@ -66,7 +66,7 @@ def parse_request(body: bytes) -> ChatRequest:
     extra = _present(fields.rest)
     if options is not None and options.rest:
         extra["stream_options"] = options.rest
-    return replace(chat, extra=extra)
+    return replace(chat, extra=extra, unread=tuple(fields.unread))
 
 
 def _thinking(effort: str | None) -> Thinking | None:
@@ -78,12 +78,13 @@ def _thinking(effort: str | None) -> Thinking | None:
 class _Messages:
     """Reads messages in order; remembers the last legacy `function_call`, whose result has no id of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: list[str]) -> None:
         self._calls: dict[str, str] = {}
+        self._unread = unread
 
     def read(self, value: object, number: int) -> Message:
         at = f"messages.{number}"
-        fields = Fields(value, at)
+        fields = Fields(value, at, self._unread)
         role = _ROLES.get(str(fields.any("role")))
         if role is None:
             raise BadRequest(
@@ -93,7 +94,7 @@ class _Messages:
             )
         legacy_result = fields.rest.get("tool_call_id") is None and role == "tool"
         name = fields.text("name")
-        parts = parse_content(fields.any("content"), f"{at}.content")
+        parts = parse_content(fields.any("content"), f"{at}.content", self._unread)
         if role == "assistant":
             parts = self._assistant(fields, parts, number)
         elif role == "tool":
@@ -117,21 +118,23 @@ class _Messages:
         if refusal:
             parts.append(Refusal(text=refusal))
         for index, call in enumerate(fields.items("tool_calls")):
-            parts.append(_call(call, f"{fields.at}.tool_calls.{index}"))
+            parts.append(_call(call, f"{fields.at}.tool_calls.{index}", self._unread))
         legacy = fields.object("function_call")
         if legacy is not None and legacy.rest.get("name"):
             name = legacy.needed("name")
             self._calls[name] = f"call_{number}_{name}"
             parts.append(ToolCall(id=self._calls[name], name=name, arguments=legacy.text("arguments") or ""))
+            legacy.spent()
         return tuple(parts)
 
 
-def _call(value: object, at: str) -> ToolCall:
-    fields = Fields(value, at)
+def _call(value: object, at: str, unread: list[str]) -> ToolCall:
+    fields = Fields(value, at, unread)
     kind = fields.text("type")
     custom = fields.object("custom")
     if kind == "custom" and custom is not None:
         name, text = custom.needed("name"), custom.text("input")
+        custom.spent()
         return ToolCall(
             id=fields.text("id") or "", name=name, arguments=text or "", custom=True, extra=_present(fields.rest)
         )
@@ -142,6 +145,7 @@ def _call(value: object, at: str) -> ToolCall:
     if arguments is not None and not isinstance(arguments, str):  # some clients send the object itself
         arguments = text_of(arguments)
     name = function.needed("name")
+    function.spent()
     return ToolCall(id=fields.text("id") or "", name=name, arguments=arguments or "", extra=_present(fields.rest))
 
 

@@ -107,7 +107,9 @@ def _parse_tool(value: object, number: int, schemas: Schemas) -> Tool:
     inner = outer.object(kind) if kind in ("function", "custom") else None
     if kind == "custom" and inner is not None:
         name, description = inner.needed("name"), inner.text("description")
-        return Tool(name=name, description=description, kind="custom", dialect=NAME, value=value)
+        inner.any("format")
+        extra = {**outer.rest, **inner.rest}
+        return Tool(name=name, description=description, kind="custom", dialect=NAME, value=value, extra=extra)
     if kind != "function":
         return Tool(name=kind, kind=kind, dialect=NAME, value=value)
     if inner is None:
@@ -137,24 +139,28 @@ def parse_choice(fields: Fields) -> ToolChoice | None:
         if value not in ("auto", "none", "required"):
             raise wrong(name, "auto, none, required or an object")
         return ToolChoice(mode=value)  # type: ignore[arg-type]  # mypy does not narrow a string by `in`
-    choice = Fields(value, name)
+    choice = Fields(value, name, fields.unread)
     if name == "function_call":
-        return ToolChoice(mode="tool", name=choice.needed("name"))
+        chosen = choice.needed("name")
+        choice.spent()
+        return ToolChoice(mode="tool", name=chosen)
     kind = choice.text("type")
     if kind in ("function", "custom"):
         inner = choice.object(kind)
         if inner is None:
             raise wrong(f"{name}.{kind}", "an object")
-        return ToolChoice(mode="tool", name=inner.needed("name"))
+        chosen = inner.needed("name")
+        inner.spent()
+        choice.spent()
+        return ToolChoice(mode="tool", name=chosen)
     if kind == "allowed_tools":
         inner = choice.object("allowed_tools")
         if inner is None:
             raise wrong(f"{name}.allowed_tools", "an object")
-        mode = inner.text("mode")
-        return ToolChoice(
-            mode="required" if mode == "required" else "auto",
-            allowed=tuple(allowed_names(inner.items("tools"))),
-        )
+        mode, names = inner.text("mode"), allowed_names(inner.items("tools"))
+        inner.spent()
+        choice.spent()
+        return ToolChoice(mode="required" if mode == "required" else "auto", allowed=tuple(names))
     fields.rest[name] = value
     return None
 
@@ -176,7 +182,7 @@ def parse_format(fields: Fields, schemas: Schemas) -> OutputFormat | None:
     if given is None:
         fields.any("response_format")
         return None
-    outer = Fields(given, "response_format")
+    outer = Fields(given, "response_format", fields.unread)
     kind = outer.text("type")
     if kind not in ("text", "json_object", "json_schema"):
         return None  # stays in `rest`: a grammar of vLLM's and the like
@@ -184,14 +190,18 @@ def parse_format(fields: Fields, schemas: Schemas) -> OutputFormat | None:
     if kind == "text":
         return None
     if kind == "json_object":
+        outer.spent()
         return OutputFormat(kind="json_object")
     inner = outer.object("json_schema")
     if inner is None:
         raise BadRequest("response_format.json_schema is missing", param="response_format.json_schema")
-    return OutputFormat(
+    output = OutputFormat(
         kind="json_schema",
         name=inner.text("name"),
         description=inner.text("description"),
         strict=inner.boolean("strict"),
         schema=schemas.of_format(inner.any("schema"), "response_format.json_schema.schema"),
     )
+    inner.spent()
+    outer.spent()
+    return output

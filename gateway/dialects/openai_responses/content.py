@@ -13,7 +13,7 @@ from gateway.dialects.openai_chat.fields import Fields, wrong
 NAME = "openai_responses"
 
 
-def parse_content(value: object, at: str) -> tuple[Part, ...]:
+def parse_content(value: object, at: str, unread: list[str]) -> tuple[Part, ...]:
     """Return the parts of an item's `content` or `output`. Raises: BadRequest."""
     if value is None or value == "":
         return ()
@@ -21,11 +21,11 @@ def parse_content(value: object, at: str) -> tuple[Part, ...]:
         return (Text(text=value),)
     if not isinstance(value, list):
         raise wrong(at, "a string or a list of parts")
-    return tuple(_part(item, f"{at}.{number}") for number, item in enumerate(value))
+    return tuple(_part(item, f"{at}.{number}", unread) for number, item in enumerate(value))
 
 
-def _part(value: object, at: str) -> Part:
-    fields = Fields(value, at)
+def _part(value: object, at: str, unread: list[str]) -> Part:
+    fields = Fields(value, at, unread)
     kind = fields.any("type")
     match kind:
         case "input_text" | "output_text" | "text":
@@ -33,7 +33,9 @@ def _part(value: object, at: str) -> Part:
             fields.any("logprobs")
             return Text(text=fields.needed("text"), annotations=tuple(notes), extra=fields.rest)
         case "refusal":
-            return Refusal(text=fields.needed("refusal"))
+            refusal = Refusal(text=fields.needed("refusal"))
+            fields.spent()
+            return refusal
         case "input_image":
             url, file_id, detail = fields.text("image_url"), fields.text("file_id"), fields.text("detail")
             media_type, data = split_data_url(url or "")
@@ -53,7 +55,10 @@ def _part(value: object, at: str) -> Part:
             audio = fields.object("input_audio")
             if audio is None:
                 raise wrong(f"{at}.input_audio", "an object")
-            return Audio(format=audio.needed("format"), data=audio.needed("data"))
+            part = Audio(format=audio.needed("format"), data=audio.needed("data"))
+            audio.spent()
+            fields.spent()
+            return part
         case _ if isinstance(kind, str):
             return Opaque(dialect=NAME, kind=kind, value=value)
     raise wrong(f"{at}.type", "a string")

@@ -54,6 +54,8 @@ class ItemRenderer:
     def _message(self, message: Message) -> list[dict[str, Any]]:
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         out = [self._result(result) for result in results]
+        if results and not self._own:
+            self._dropped.extend(lost_names(message.extra))
         rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
         if message.role == "assistant":
             return out + self._turn(rest, message)
@@ -103,7 +105,9 @@ class ItemRenderer:
                 case _:
                     self._content.render((part,))
                     self._dropped.append(getattr(part, "kind", type(part).__name__.lower()))
-        if said or message.extra:
+        if not said and not self._own:
+            self._dropped.extend(lost_names((("name", message.name), *message.extra.items())))
+        elif said or message.extra:
             out.insert(said_at or 0, self._finish(self._said(said, message.extra), message))
         return out
 
@@ -114,8 +118,8 @@ class ItemRenderer:
         bare = len(parts) == 1 and bool(texts) and not texts[0].annotations and not texts[0].extra and KEPT not in extra
         if len(texts) == len(parts) and (bare or not self._own):
             item["content"] = "".join(part.text for part in parts)
-            if any(part.cache_control is not None for part in texts):
-                self._dropped.append("cache_control")
+            for text in texts if not self._own else ():
+                self._dropped.extend(lost_names((*text.extra.items(), ("cache_control", text.cache_control))))
             return item
         content: list[dict[str, Any]] = []
         for part in parts:
@@ -124,6 +128,8 @@ class ItemRenderer:
             else:
                 notes = responses_annotations(part.annotations, 0, len(part.text))
                 extra = part.extra if self._own else {}
+                if not self._own:
+                    self._dropped.extend(lost_names((*part.extra.items(), ("cache_control", part.cache_control))))
                 content.append({"type": "output_text", "text": part.text, "annotations": notes, **extra})
         item["content"] = content
         return item

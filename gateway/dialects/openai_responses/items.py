@@ -23,8 +23,9 @@ _ROLES: dict[str, Role] = {"user": "user", "system": "system", "developer": "dev
 class ItemReader:
     """Collects the messages of one input."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: list[str]) -> None:
         self.messages: list[Message] = []
+        self._unread = unread
         self._turn: list[Part] = []
         self._extra: dict[str, Any] = {}
         self._spoke = False
@@ -44,7 +45,7 @@ class ItemReader:
     def _item(self, value: object, at: str) -> None:
         if isinstance(value, str):
             value = {"role": "user", "content": value}
-        fields = Fields(value, at)
+        fields = Fields(value, at, self._unread)
         kind = fields.any("type") or ("message" if "role" in fields.rest else None)
         match kind:
             case "message":
@@ -72,7 +73,7 @@ class ItemReader:
         if role is None:
             path = f"{fields.at}.role"
             raise BadRequest(f'{path}: "{given[:40]}" is not user, assistant, system or developer', param=path)
-        parts = parse_content(fields.any("content"), f"{fields.at}.content")
+        parts = parse_content(fields.any("content"), f"{fields.at}.content", self._unread)
         extra = kept(fields)
         if role != "assistant":
             self._end_turn()
@@ -128,7 +129,7 @@ def _result(fields: Fields, kind: str) -> ToolResult:
     output = fields.any("output")
     if output is not None and not isinstance(output, str | list):
         output = text_of(output)
-    parts = parse_content(output, f"{fields.at}.output")
+    parts = parse_content(output, f"{fields.at}.output", fields.unread)
     extra = kept(fields)
     if kind == "custom_tool_call_output":
         extra[KEPT] = {**extra.get(KEPT, {}), "type": kind}

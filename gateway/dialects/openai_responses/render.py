@@ -11,7 +11,7 @@ from typing import Any
 from gateway.chat import ChatRequest, OutputFormat, Tool, ToolChoice
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import lost_names
+from gateway.dialects.notice import lost_names, thinking_losses
 from gateway.dialects.openai_chat.render import effort_of, format_name, needs_newer_limit
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.openai_responses.content import NAME
@@ -48,6 +48,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
             body[name] = {**body.get(name, {}), **value} if name == "text" and isinstance(value, dict) else value
     else:
         _stateless(body, chat, target, dropped)
+    dropped.extend(chat.unread)
     return Rendered(body=encode(body), dropped=tuple(dict.fromkeys(dropped)))
 
 
@@ -108,6 +109,7 @@ def _tool(tool: Tool, own: bool, dropped: list[str]) -> dict[str, Any] | None:
         if tool.dialect == NAME and isinstance(tool.value, dict):
             return tool.value
         if tool.kind == "custom":
+            dropped.extend(lost_names(tool.extra))
             return _custom(tool)
         dropped.append(tool.kind)
         return None
@@ -201,6 +203,7 @@ def _stateless(body: dict[str, Any], chat: ChatRequest, target: Target, dropped:
                 body["stream_options"] = value
                 continue
         dropped.extend(lost_names(((name, value),)))
+    dropped.extend(thinking_losses(chat, shown="reasoning" not in body or "summary" in body["reasoning"]))
     thought = any(item["type"] == "reasoning" for item in body["input"])
     if thought or "reasoning" in body or needs_newer_limit(target.model):
         body["include"] = [_ENCRYPTED]

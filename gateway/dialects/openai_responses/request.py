@@ -52,7 +52,7 @@ def parse_request(body: bytes) -> ChatRequest:
     given, instructions = fields.any("input"), fields.text("instructions")
     if given is not None and not isinstance(given, str | list):
         raise wrong("input", "a string or a list of items")
-    messages = ItemReader().read([given] if isinstance(given, str) else given or [])
+    messages = ItemReader(fields.unread).read([given] if isinstance(given, str) else given or [])
     if instructions is not None:
         messages = (Message(role="system", parts=(Text(text=instructions),)), *messages)
     text, reasoning = fields.object("text"), fields.object("reasoning")
@@ -78,7 +78,7 @@ def parse_request(body: bytes) -> ChatRequest:
     extra = {name: value for name, value in fields.rest.items() if value is not None}
     if text is not None and any(value is not None for value in text.rest.values()):
         extra["text"] = {name: value for name, value in text.rest.items() if value is not None}
-    return replace(chat, extra=extra)
+    return replace(chat, extra=extra, unread=tuple(fields.unread))
 
 
 def _tools(fields: Fields, schemas: _Body) -> tuple[Tool, ...]:
@@ -90,7 +90,8 @@ def _tools(fields: Fields, schemas: _Body) -> tuple[Tool, ...]:
         kind = tool.needed("type")
         if kind == "custom":
             name, description = tool.needed("name"), tool.text("description")
-            out.append(Tool(name=name, description=description, kind=kind, dialect=NAME, value=value))
+            tool.any("format")
+            out.append(Tool(name=name, description=description, kind=kind, dialect=NAME, value=value, extra=tool.rest))
         elif kind != "function":
             name = tool.any("name")
             out.append(Tool(name=name if isinstance(name, str) else kind, kind=kind, dialect=NAME, value=value))
@@ -118,17 +119,20 @@ def _choice(fields: Fields) -> ToolChoice | None:
         if value is not None:
             raise wrong("tool_choice", "auto, none, required or an object")
         return None
-    choice = Fields(value, "tool_choice")
+    choice = Fields(value, "tool_choice", fields.unread)
     kind = choice.text("type")
     if kind in ("function", "custom"):
         fields.any("tool_choice")
-        return ToolChoice(mode="tool", name=choice.needed("name"))
+        chosen = choice.needed("name")
+        choice.spent()
+        return ToolChoice(mode="tool", name=chosen)
     if kind == "allowed_tools":
         references = choice.items("tools")
         names = allowed_names(references)
         if len(names) == len(references) and names:
             fields.any("tool_choice")
             mode = choice.text("mode")
+            choice.spent()
             return ToolChoice(mode="required" if mode == "required" else "auto", allowed=tuple(names))
     return None  # a built-in tool's own: it stays in `extra`
 
@@ -139,19 +143,22 @@ def _format(text: Fields, schemas: _Body) -> OutputFormat | None:
         return None
     kind = inner.text("type")
     if kind == "json_object":
+        inner.spent()
         return OutputFormat(kind="json_object")
     if kind != "json_schema":
         if kind != "text":
             text.rest["format"] = {"type": kind, **inner.rest}
         return None
     raw = schemas.text.format.schema if schemas.text and schemas.text.format else Raw(b"")
-    return OutputFormat(
+    output = OutputFormat(
         kind="json_schema",
         name=inner.text("name"),
         description=inner.text("description"),
         strict=inner.boolean("strict"),
         schema=schema_text(raw, inner.any("schema"), "text.format.schema"),
     )
+    inner.spent()
+    return output
 
 
 def _thinking(reasoning: Fields) -> Thinking | None:
