@@ -131,8 +131,9 @@ class CheckConfig:
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole file. `digest` is the first 12 hex digits of SHA-256 over every file read, in order;
-    `files` are those files, for the watcher; `warnings` are full sentences for the log; `secrets` are for the
-    redactor: keys, tokens, and whatever came out of ${…} where a credential stands."""
+    `files` are those files and `patterns` the globs among the includes, each with the folder it starts at, for the
+    watcher; `warnings` are full sentences for the log; `secrets` are for the redactor: keys, tokens, and whatever
+    came out of ${…} where a credential stands."""
 
     home: Path
     file: Path
@@ -148,3 +149,4 @@ class Config:
     checks: tuple[CheckConfig, ...]
     warnings: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    patterns: tuple[tuple[Path, str], ...] = ()

@@ -21,14 +21,16 @@ _ITEMIZED: Final = ("plugins", "providers", "routes", "checks", "include")
 
 
 class FileReader:
-    """Reads a home's files. `read` are those read, for the watcher and the digest, `names` how messages call
-    them; `is_whole` is False once a file or a section is missing: what is not declared may then stand in it."""
+    """Reads a home's files. `read` are those read, for the watcher and the digest, `names` how messages call them,
+    `patterns` the globs among the includes, each with the folder it starts at; `is_whole` is False once a file or a
+    section is missing: what is not declared may then stand in it."""
 
     def __init__(self, home: Home, environ: Mapping[str, str], errors: Found) -> None:
         self.home, self.environ, self.errors = home, environ, errors
         self.read: dict[Path, bytes] = {}
         self.names: list[str] = []
         self.secrets: list[Secret] = []
+        self.patterns: list[tuple[Path, str]] = []
         self.is_whole = True
 
     def documents(self) -> list[Node]:
@@ -144,6 +146,7 @@ class FileReader:
             return [folder / name] if (folder / name).is_file() else []
         if pattern.is_absolute():
             folder, pattern = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
+        self.patterns.append((folder, str(pattern)))
         try:
             return sorted(file for file in folder.glob(str(pattern)) if file.is_file())
         except ValueError as error:

@@ -86,6 +86,7 @@ class _Load:
             checks=self._checks(root.value.get("checks")),
             warnings=tuple(self.warnings),
             secrets=self._secrets(providers, admin),
+            patterns=tuple(self.files.patterns),
         )
 
     def _secrets(self, providers: tuple[ProviderConfig, ...], admin: AdminConfig) -> tuple[Secret, ...]:

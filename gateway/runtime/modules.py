@@ -115,10 +115,12 @@ class Modules:
         if isinstance(error, SyntaxError) and error.filename:
             place = self._home.shown(Path(error.filename))
             problem = f"not valid Python: {error.msg}"
-            return ConfigError(problem, file=place, line=error.lineno or 0, column=error.offset or 0)
+            return ConfigError(
+                problem, file=place, line=error.lineno or 0, column=error.offset or 0, cure="correct this line"
+            )
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_within(frame.filename, own)]
         file, line = (self._home.shown(Path(frames[-1].filename)), frames[-1].lineno or 0) if frames else ("", 0)
-        problem, cure = f"cannot be loaded: {type(error).__name__}: {error}", ""
+        problem, cure = f"cannot be loaded: {type(error).__name__}: {error}", "correct what this line does"
         if isinstance(error, ModuleNotFoundError) and error.name:
             problem, cure = f'needs the module "{error.name}"', _how_to_install(error.name)
         return ConfigError(problem, file=file, line=line, column=1 if line else 0, cure=cure)

@@ -20,6 +20,7 @@ from gateway.runtime.home import Home
 from gateway.runtime.load import load_config
 from gateway.runtime.plugins import Catalog, discover
 from gateway.runtime.snapshot import Snapshot, build
+from gateway.runtime.watch import State, folders_of, state_of
 from gateway.telemetry import Logger
 
 LOOK_S = 2.0
@@ -59,6 +60,8 @@ class Reloader:
     def __init__(self, source: Source, gateway: Gateway, clock: Clock) -> None:
         self._source, self._gateway, self._clock = source, gateway, clock
         self._lock = asyncio.Lock()
+        self._faulty: frozenset[Path] = frozenset()
+        self._seen = self._state()  # before the watcher starts: a change in between is one
         self.reloads = 0
 
     async def reload(self, why: str) -> Snapshot:
@@ -74,13 +77,17 @@ class Reloader:
             except Exception as broken:  # a reload must never take the running gateway down, whatever a plugin raises
                 error = _as_config_error(broken)
                 gateway.last_reload_failed = True
-                errors = [str(each) for each in error.errors] if isinstance(error, ConfigErrors) else [str(error)]
+                each = error.errors if isinstance(error, ConfigErrors) else [error]
+                # Files that the running configuration does not know: mending one is a change to be noticed.
+                self._faulty = frozenset(self._source.home.folder / one.file for one in each if one.file)
+                errors = [str(one) for one in each]
                 gateway.log.error("reload_failed", why=why, errors=errors)
                 raise error from broken
             _warn(config, gateway.log)
             old = gateway.snapshot.digest
             gateway.replace(snapshot)
             gateway.last_reload_failed = False
+            self._faulty = frozenset()
             self.reloads += 1
             gateway.log.info("reloaded", why=why, digest=snapshot.digest, digest_before=old)
             return snapshot
@@ -93,30 +100,30 @@ class Reloader:
             return  # logged where it was found
 
     async def watch(self) -> None:
-        """Reload whenever a file of the configuration, or a plugin, changes. Runs until cancelled.
-
-        The kernel's word is checked against the files themselves every `LOOK_S`: it does not tell of what changed
-        before it was asked, nor, on network file systems, of what others did.
-        """
-        seen: object = self._gateway.snapshot.digest
-        if await asyncio.to_thread(self._digest) != seen:  # changed since the start read it
-            await self.try_reload("file changed")
+        """Reload whenever a file of the configuration, or a plugin, changes. Runs until cancelled."""
+        seen = self._seen
+        if await asyncio.to_thread(self._digest) != self._gateway.snapshot.digest:  # changed since the start read it
+            seen = await self._taken(await asyncio.to_thread(self._state))
         while True:
-            config = self._gateway.snapshot.config
-            files = {path.resolve() for path in config.files} | {config.file.resolve()}
-            plugins = config.home.resolve() / "plugins"
-            folders = {path.parent for path in files} | ({plugins} if plugins.is_dir() else set())
-            seen = _state(files)
-            async for changes in awatch(
+            folders = folders_of(self._gateway.snapshot.config, seen)
+            async for _ in awatch(
                 *folders, recursive=False, debounce=200, step=50, rust_timeout=int(LOOK_S * 1000), yield_on_timeout=True
             ):
-                state = await asyncio.to_thread(_state, files)
-                if state == seen and not any(_concerns(Path(name), files, plugins) for _, name in changes):
+                state = await asyncio.to_thread(self._state)
+                if state == seen:
                     continue
-                seen = state
-                await self.try_reload("file changed")
-                if set(self._gateway.snapshot.config.files) != set(config.files):
-                    break  # other files now: watch those
+                seen = await self._taken(state)
+                if folders_of(self._gateway.snapshot.config, seen) != folders:
+                    break
+
+    async def _taken(self, state: State) -> State:
+        """Reload, and return the state of what is to be watched now, as it was before: what changed meanwhile shows
+        the next time."""
+        await self.try_reload("file changed")
+        return {path: state.get(path, facts) for path, facts in (await asyncio.to_thread(self._state)).items()}
+
+    def _state(self) -> State:
+        return state_of(self._gateway.snapshot.config, self._faulty)
 
     def _digest(self) -> str:
         try:
@@ -125,27 +132,10 @@ class Reloader:
             return "not readable"
 
 
-def _state(files: set[Path]) -> list[tuple[int, int, int] | None]:
-    """Return what changes when a file's content does, for each file in turn; None for one that is gone."""
-    found: list[tuple[int, int, int] | None] = []
-    for path in sorted(files):
-        try:
-            facts = path.stat()
-            found.append((facts.st_mtime_ns, facts.st_size, facts.st_ino))
-        except OSError:
-            found.append(None)
-    return found
-
-
 def _as_config_error(error: Exception) -> ConfigError:
     if isinstance(error, ConfigError):
         return error
     return ConfigError(f"the configuration cannot be made to run: {type(error).__name__}: {error}")
-
-
-def _concerns(path: Path, files: set[Path], plugins: Path) -> bool:
-    """Kubernetes swaps a `..data` link beside the file instead of touching the file."""
-    return path in files or path.name.startswith("..") or (path.parent == plugins and path.suffix == ".py")
 
 
 def _refuse_what_needs_a_restart(old: Config, new: Config) -> None:

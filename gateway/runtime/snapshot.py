@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from gateway.router import Router
 from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
 from gateway.runtime.options import lay_over
 from gateway.telemetry import Logger
+from gateway.upstream.connect import tls_context
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.echo import EchoTransport
 from gateway.upstream.health import Keys, RepeatBudget
@@ -71,6 +71,8 @@ class Snapshot:
     chain: Chain
     routeless: Handle
     owned: tuple[Owned, ...]
+    catalog: Loader
+    """Kept for as long as its plugins run: their modules are let go of with it."""
 
     async def start(self) -> None:
         """Start every plugin. Raises: ConfigError; those started already are closed again."""
@@ -97,7 +99,7 @@ class Snapshot:
 
 def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Clock) -> Snapshot:
     """Return a snapshot of `config`, not yet started. Raises: ConfigErrors, all that plugins refuse."""
-    log.redactor.add(secret.reveal() for provider in config.providers for secret in provider.credentials)
+    log.redactor.add(secret.reveal() for secret in config.secrets)
     providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
     keys: dict[str, Keys] = {each.name: _keys(each, lasting, clock) for each in config.providers if each.credentials}
     maker = _PluginMaker(config, catalog, lasting, log, clock)
@@ -127,6 +129,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         chain=chain,
         routeless=chain.around(_inner),
         owned=owned,
+        catalog=catalog,
     )
 
 
@@ -162,7 +165,7 @@ class _PluginMaker:
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
         )
         place = entry.place
-        problem, cure = "", ""
+        problem, cure = "", "correct its __init__, which refuses options with ConfigError alone"
         try:
             cls = self._catalog.load(entry.name, entry.use)
             plugin = cls(options, services)
@@ -242,12 +245,7 @@ def _transport(config: ProviderConfig) -> Transport:
         return EchoTransport(
             delay_s=float(config.quirks.get("delay_s", 0.0)), fail=float(config.quirks.get("fail", 0.0))
         )
-    tls: ssl.SSLContext | None = None
-    if config.base_url.startswith("https"):
-        tls = ssl.create_default_context(cafile=str(config.tls_ca) if config.tls_ca else None)
-        if not config.tls_verify:
-            tls.check_hostname = False
-            tls.verify_mode = ssl.CERT_NONE
+    tls = tls_context(config.tls_ca, verify=config.tls_verify) if config.base_url.startswith("https") else None
     if config.transport == "http" or config.proxy:
         return HttpTransport(config.base_url, tls=tls, proxy=config.proxy)
     return DirectTransport(config.base_url, tls=tls)

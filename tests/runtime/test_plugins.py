@@ -125,7 +125,7 @@ def test_unknown_name_suggests_the_nearest(houses: Houses) -> None:
 
 def test_a_syntax_error_is_told_with_file_line_and_column(houses: Houses) -> None:
     houses.write("plugins/bad.py", "x = 1\nif x\n    pass\n")
-    assert houses.error("bad") == "plugins/bad.py:2:5: not valid Python: expected ':'"
+    assert houses.error("bad") == "plugins/bad.py:2:5: not valid Python: expected ':'; correct this line"
 
 
 def test_a_missing_module_is_told_with_its_line_and_cure(houses: Houses) -> None:

@@ -1,0 +1,31 @@
+"""What no line of the log may show: every secret of the configuration, wherever it stands."""
+
+from __future__ import annotations
+
+import json
+
+from gateway.testing import ScriptedUpstream, reply_json, running_gateway
+
+CONFIG = """
+plugins: [access_log: {{bodies: true}}]
+providers:
+  up:
+    dialect: openai
+    base_url: "{url}/v1"
+    api_keys: [canary-first-key, "${{SECOND}}"]
+    headers: {{x-team-token: "${{TOKEN}}"}}
+routes: [{{name: all, targets: ["up/*"], retry: {{attempts: 1}}}}]
+"""
+
+
+async def test_no_secret_of_the_configuration_is_logged_even_when_the_upstream_repeats_it() -> None:
+    said = "you are canary-first-key, canary-second-key and canary-team-token"
+    answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}]}
+    environ = {"SECOND": "canary-second-key", "TOKEN": "canary-team-token"}
+    async with ScriptedUpstream(reply_json(answer)) as upstream:
+        async with running_gateway(CONFIG.format(url=upstream.url), environ=environ) as gateway:
+            body = {"model": "m", "messages": [{"role": "user", "content": said}]}
+            assert (await gateway.post("/v1/chat/completions", body)).status == 200
+            await gateway.settled()
+            assert any("you are ***, *** and ***" in json.dumps(line) for line in gateway.log)
+            assert "canary" not in json.dumps(gateway.log)
