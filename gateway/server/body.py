@@ -46,6 +46,17 @@ class BrokenBody(BadRequest):
     """A body whose framing or compression cannot be read: whatever follows it on the connection cannot be either."""
 
 
+def body_at_hand(http: web.BaseRequest, max_bytes: int) -> bytes | None:
+    """Return the body when it came whole with its head and plain, as most do; None leaves it to `read_body`."""
+    payload = http.content
+    if not payload.is_eof() or payload.exception() is not None or hdrs.CONTENT_ENCODING in http.headers:
+        return None
+    body = payload.read_nowait()
+    if len(body) > max_bytes:
+        raise TooLarge(f"the body is {len(body)} bytes; at most {max_bytes} are taken")
+    return body
+
+
 async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> bytes:
     """Return the whole body, compression taken off; a client that expects `100 Continue` gets it.
 
@@ -54,7 +65,7 @@ async def read_body(http: web.BaseRequest, max_bytes: int, timeout_s: float) -> 
     payload = http.content
     headers = http.headers
     try:
-        if payload.is_eof():  # it came in one piece with its head, as most do
+        if payload.is_eof():
             body = payload.read_nowait()
         else:
             length = http.content_length

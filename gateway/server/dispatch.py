@@ -23,7 +23,7 @@ from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.snapshot import Running, Snapshot
 from gateway.server import owned, paths
-from gateway.server.body import BrokenBody, decode, read_body
+from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
 from gateway.server.pages import Pages
 from gateway.server.peers import Peers
@@ -107,7 +107,21 @@ class Dispatcher:
             self._admit(snapshot.config.server)
             self.in_flight += 1
             exchange.notes["in_flight"] = True
-            running = await self._decide(exchange, snapshot)
+            request, config = exchange.request, snapshot.config.server
+            http, endpoint = request.http, request.endpoint
+            assert http is not None
+            if snapshot.chain.identifiers:
+                exchange.principal = await snapshot.chain.identify(request)
+            _shorten(exchange)
+            if endpoint is None:  # by its path alone: nothing is read for a path that nobody takes
+                running = self._route(exchange, snapshot)
+            body = body_at_hand(http, config.max_body_bytes)
+            if body is None:
+                body = await read_body(http, config.max_body_bytes, config.body_timeout_s)
+            request.body = body
+            if endpoint is not None:
+                decode(request, endpoint)
+                running = self._route(exchange, snapshot)
         except GatewayError as error:
             exchange.closes = exchange.closes or isinstance(error, BrokenBody)
             return await routeless(exchange, snapshot, raiser(error))
@@ -117,22 +131,6 @@ class Dispatcher:
             return await routeless(exchange, snapshot, raiser(failure))
         exchange.route = running.route
         return await running.handle(exchange)
-
-    async def _decide(self, exchange: Exchange, snapshot: Snapshot) -> Running:
-        """Find out who asks for what, and return the route that takes it. Raises: GatewayError."""
-        request, config = exchange.request, snapshot.config.server
-        http, endpoint = request.http, request.endpoint
-        assert http is not None
-        if snapshot.chain.identifiers:
-            exchange.principal = await snapshot.chain.identify(request)
-        _shorten(exchange)
-        if endpoint is None:  # by its path alone: nothing is read for a path that nobody takes
-            running = self._route(exchange, snapshot)
-            request.body = await read_body(http, config.max_body_bytes, config.body_timeout_s)
-            return running
-        request.body = await read_body(http, config.max_body_bytes, config.body_timeout_s)
-        decode(request, endpoint)
-        return self._route(exchange, snapshot)
 
     def _route(self, exchange: Exchange, snapshot: Snapshot) -> Running:
         request, principal = exchange.request, exchange.principal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.chain import Chain
 from gateway.errors import GatewayError, InternalError, UpstreamError
 from gateway.exchange import Exchange
@@ -9,28 +11,39 @@ from gateway.plugin import Log
 from gateway.runtime.snapshot import Snapshot
 
 
-async def finish(exchange: Exchange, snapshot: Snapshot, log: Log) -> None:
-    """Tell every plugin how `exchange` ended. Must not be cancelled: see `Connection.finishing`."""
-    exchange.ended_at_s = exchange.deadline.now()
-    chain = chain_of(exchange, snapshot)
-    error = exchange.error
-    if error is not None and (error.status >= 500 or isinstance(error, UpstreamError)):
-        report(exchange, chain, log, error)
-    for name, tell in chain.finishers:
-        try:
-            await tell(exchange)
-        except Exception as failure:  # a plugin's: the others still have to finish
-            log.error(
-                "plugin_finish_failed",
-                request_id=exchange.id,
-                plugin=name,
-                error=f"{type(failure).__name__}: {failure}",
-            )
-    # Cycles would leave two dozen objects of every request to the collector.
-    exchange.on_abort(None)
-    exchange.sources.clear()
-    for attempt in exchange.attempts:
-        del attempt.exchange
+async def finish(exchange: Exchange, snapshot: Snapshot, log: Log, leave: Callable[[], None]) -> None:
+    """Close what was opened and not relayed, tell every plugin how `exchange` ended, then `leave`.
+
+    Must not be cancelled: see `Connection.finishing`.
+    """
+    try:
+        for source in exchange.sources:
+            try:
+                await source.close()
+            except Exception as error:  # the end of an exchange: what it held must not keep it from ending
+                log.error("upstream_close_failed", request_id=exchange.id, error=f"{type(error).__name__}: {error}")
+        exchange.ended_at_s = exchange.deadline.now()
+        chain = chain_of(exchange, snapshot)
+        error_met = exchange.error
+        if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):
+            report(exchange, chain, log, error_met)
+        for name, tell in chain.finishers:
+            try:
+                await tell(exchange)
+            except Exception as failure:  # a plugin's: the others still have to finish
+                log.error(
+                    "plugin_finish_failed",
+                    request_id=exchange.id,
+                    plugin=name,
+                    error=f"{type(failure).__name__}: {failure}",
+                )
+    finally:
+        leave()
+        # Cycles would leave two dozen objects of every request to the collector.
+        exchange.on_abort(None)
+        exchange.sources.clear()
+        for attempt in exchange.attempts:
+            del attempt.exchange
 
 
 def chain_of(exchange: Exchange, snapshot: Snapshot) -> Chain:

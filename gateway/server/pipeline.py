@@ -126,18 +126,13 @@ class Pipeline:
             exchange.error = InternalError("the answer could not be written")
             exchange.error.__cause__ = error
 
-    async def _finish(self, exchange: Exchange, snapshot: Snapshot, generation: Generation) -> None:
-        """Let go of whatever was opened and not relayed, then tell every plugin how it ended: exactly once."""
+    def _finish(self, exchange: Exchange, snapshot: Snapshot, generation: Generation) -> Awaitable[None]:
+        """Let go of whatever was opened, and tell every plugin how it ended: exactly once."""
         exchange.task = None
         self._dispatcher.release(exchange)
-        log = self._gateway.log
-        for source in exchange.sources:
-            try:
-                await source.close()
-            except Exception as error:  # the end of an exchange: what it held must not keep it from ending
-                log.error("upstream_close_failed", request_id=exchange.id, error=f"{type(error).__name__}: {error}")
-        try:
-            await ending.finish(exchange, snapshot, log)
-        finally:
+
+        def leave() -> None:
             self._gateway.live.discard(exchange)
             generation.leave()
+
+        return ending.finish(exchange, snapshot, self._gateway.log, leave)
