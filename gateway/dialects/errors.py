@@ -244,7 +244,7 @@ def upstream_error(
         shown = 400
     else:
         shown, meaning = _shown_status(status), None
-    if meaning is not None:
+    if meaning is not None and (meaning != "insufficient_quota" or shown < 500):
         stable = meaning
     elif shown >= 500:
         stable = words_of(shown).code

@@ -131,6 +131,10 @@ class Members:
         if self._raw:
             self.unread += lost_names(self.whole())
 
+    def put(self, key: str, raw: bytes) -> None:
+        """Set a member that was left out, as JSON."""
+        self._raw[key] = Raw(raw)
+
     def whole(self) -> dict[str, Any]:
         """Return everything not yet read, decoded, and leave nothing."""
         rest = {key: self.value(key) for key in list(self._raw)}

@@ -31,6 +31,11 @@ def wire_id(call_id: str) -> str:
     return _rewritten(call_id, 48)
 
 
+def made_id(answer_id: str, index: int, name: str) -> str:
+    """Return the id of a call that came without one (G14): the same for the same answer."""
+    return f"call_{sha256(f'{answer_id} {index} {name}'.encode('utf-8', 'replace')).hexdigest()[:24]}"
+
+
 def original_names(request: ChatRequest | None) -> dict[str, str]:
     """Return what names the client knows the rewritten ones by; empty in the usual case."""
     if request is None:

@@ -18,6 +18,7 @@ from gateway.chat import (
     Stop,
     StopReason,
     TextDelta,
+    ToolCall,
     ToolCallDelta,
     Usage,
 )
@@ -28,8 +29,8 @@ from gateway.dialects.anthropic_messages.failure import render_error_event
 from gateway.dialects.anthropic_messages.render_blocks import Block
 from gateway.dialects.anthropic_messages.reply import CARRIED, call_id, head, is_citation, stop_name
 from gateway.dialects.anthropic_messages.scan import STOP_EVENT, event_data
-from gateway.dialects.freeform import wrapped
-from gateway.dialects.json import decode_event, encode, valid_json
+from gateway.dialects.arguments import object_of
+from gateway.dialects.json import decode_event, encode, text_of, valid_json
 from gateway.dialects.names import original_names
 from gateway.dialects.protocol import AnswerContext
 from gateway.dialects.sse import sse
@@ -49,17 +50,18 @@ _MOST_CHECKS = 32
 class _Pending:
     """A block that is open or waits: its start, and the deltas not yet written.
 
-    `arguments` are a call's pieces so far, whether written or not; `whole` says that nothing more can come.
+    `arguments` are a call's pieces so far, whether written or not; `whole` says that nothing more can come; a
+    `mended` call's are written at its end, as an object.
     """
 
-    __slots__ = ("arguments", "checks", "custom", "deltas", "id", "key", "kind", "start", "whole")
+    __slots__ = ("arguments", "checks", "custom", "deltas", "id", "key", "kind", "mended", "start", "whole")
 
     def __init__(self, kind: str, key: int, start: Block) -> None:
         self.kind, self.key, self.start = kind, key, start
         self.deltas: list[dict[str, Any]] = []
         self.arguments: list[str] = []
         self.checks = 0
-        self.custom = self.whole = False
+        self.custom = self.mended = self.whole = False
         self.id: str | None = None
 
     def is_whole(self) -> bool:
@@ -196,8 +198,11 @@ class AnthropicWriter:
             block = self._calls[event.index] = self._new(_Pending("tool_use", event.index, start))
             block.custom = event.custom
         if event.arguments and block in self._queue:
+            first = not any(map(str.strip, block.arguments))
             block.arguments.append(event.arguments)
-            if not block.custom:
+            if first and event.arguments.strip() and not event.arguments.lstrip().startswith("{"):
+                block.mended = True  # JSON that is no object: `input` must be one, so it waits to be wrapped (G10)
+            if not (block.custom or block.mended):
                 block.deltas.append({"type": "input_json_delta", "partial_json": event.arguments})
         return self._advance()
 
@@ -254,9 +259,9 @@ class AnthropicWriter:
 
     def _close(self) -> bytes:
         block = self._queue[0]
-        if block.custom:
-            text = wrapped("".join(block.arguments))
-            block.deltas.append({"type": "input_json_delta", "partial_json": text})
+        if block.custom or block.mended:
+            call = ToolCall(id="", name="", arguments="".join(block.arguments), custom=block.custom)
+            block.deltas.append({"type": "input_json_delta", "partial_json": text_of(object_of(call))})
         out = self._flush() + _event("content_block_stop", {"index": self._index})
         del self._queue[0]
         self._index += 1

@@ -66,7 +66,9 @@ def error_object(error: GatewayError, request_id: str) -> tuple[int, dict[str, A
     # credential of the gateway's is a 502 here and must not look like the client's.
     # OpenAI says `invalid_request_error` for a missing model too, where Anthropic has a narrower word.
     fits = (error_type in _UPSTREAM_FAULTS) == (error.status >= 500) and error_type != "invalid_request_error"
-    if error.status not in TABLE or error_type not in ANTHROPIC_TYPES or not fits:
+    if error.code == "insufficient_quota" and error.status < 500:
+        error_type = "billing_error"  # E402: OpenAI answers 429 where money has run out
+    elif error.status not in TABLE or error_type not in ANTHROPIC_TYPES or not fits:
         error_type = words.anthropic
     inner: dict[str, Any] = {"type": error_type, "message": error.message}
     if error.provider is not None:

@@ -14,7 +14,7 @@ from gateway.dialects.anthropic_messages.render_blocks import Block
 from gateway.dialects.arguments import object_of
 from gateway.dialects.json import encode
 from gateway.dialects.members import Members
-from gateway.dialects.names import original_names, wire_id
+from gateway.dialects.names import made_id, original_names, wire_id
 from gateway.dialects.protocol import AnswerContext
 from gateway.errors import BadRequest, UpstreamError
 
@@ -77,6 +77,10 @@ def parse_reply(body: bytes) -> ChatReply:
         usage, extra = wire.value("usage"), {key: value for key in CARRIED if (value := wire.value(key)) is not None}
     except BadRequest as error:
         raise UpstreamError("bad_response", f"the upstream's answer is not a message: {error.message}") from None
+    calls = [block for block in blocks if block.peek("type") == b'"tool_use"']
+    for index, block in enumerate(calls):
+        if block.peek("id") is None:
+            block.put("id", encode(made_id(id, index, _name(block))))
     parts = tuple(part for block in blocks if (part := _part(block)) is not None)
     has_calls = any(isinstance(part, ToolCall) for part in parts)
     if reason == "tool_use" and not has_calls:
@@ -92,6 +96,11 @@ def parse_reply(body: bytes) -> ChatReply:
         usage=parse_usage(usage),
         extra=extra | words,
     )
+
+
+def _name(block: Members) -> str:
+    raw = block.peek("name")
+    return bytes(raw).decode("utf-8", "replace").strip('"') if raw is not None else ""
 
 
 def _part(block: Members) -> Part | None:
@@ -154,11 +163,13 @@ def answer_block(part: Part, names: dict[str, str]) -> Block | None:
     return value if isinstance(value, dict) and getattr(part, "dialect", "") == "anthropic" else None
 
 
-def thinking_block(part: Reasoning) -> Block:
-    """Return reasoning as a thinking block, another vendor's cipher text packed into its signature."""
+def thinking_block(part: Reasoning) -> Block | None:
+    """Return reasoning as a thinking block, another vendor's cipher text packed into its signature; None when empty."""
     if part.redacted and part.origin == "anthropic":
         return {"type": "redacted_thinking", "data": part.encrypted or ""}
     signature = pack(part.signature, part.encrypted, part.redacted, part.id, part.origin)
+    if not part.text and not signature:
+        return None
     return {"type": "thinking", "thinking": part.text, "signature": signature}
 
 

@@ -13,29 +13,32 @@ from gateway.dialects.anthropic_messages.failure import error_of
 from gateway.dialects.anthropic_messages.reply import CARRIED, stop_of
 from gateway.dialects.anthropic_messages.scan import event_data
 from gateway.dialects.json import decode_event, text_of
+from gateway.dialects.names import made_id
 from gateway.dialects.sse import SseFramer
 
 
 class _Block:
     """A content block that was started: what it is, and its place among its like."""
 
-    __slots__ = ("got_input", "kind", "place")
+    __slots__ = ("citations", "got_input", "kind", "place")
 
     def __init__(self, kind: str, place: int) -> None:
         self.kind, self.place = kind, place
         self.got_input = False
+        self.citations: list[Any] = []
 
 
 class AnthropicParser:
     """A `StreamParser`. Deltas are believed even without their block's start, a second start is not begun again."""
 
-    __slots__ = ("_blocks", "_calls", "_done", "_framer", "_started", "_stopped", "_thoughts", "_usage")
+    __slots__ = ("_blocks", "_calls", "_done", "_framer", "_id", "_started", "_stopped", "_thoughts", "_usage")
 
     def __init__(self) -> None:
         self._framer = SseFramer()
         self._blocks: dict[int, _Block] = {}
         self._calls = self._thoughts = 0
         self._started = self._stopped = self._done = False
+        self._id = ""
         self._usage = UsageReader()
 
     def feed(self, data: bytes) -> list[Event]:
@@ -93,7 +96,8 @@ class AnthropicParser:
             return
         if not self._started:
             self._started = True
-            out.append(Start(_text(message, "id"), _text(message, "model")))
+            self._id = _text(message, "id")
+            out.append(Start(self._id, _text(message, "model")))
         self._count(message.get("usage"), out)
         # Some servers splice a whole message in here; each of its blocks is a block that starts and stops at once.
         content = message.get("content")
@@ -130,12 +134,10 @@ class AnthropicParser:
         if kind == "text":
             self._blocks[index] = _Block("text", 0)
             citations = block.get("citations")
-            if _text(block, "text") or citations:
-                out.append(
-                    TextDelta(
-                        _text(block, "text"), False, tuple(citations or ()) if isinstance(citations, list) else ()
-                    )
-                )
+            if isinstance(citations, list):
+                self._blocks[index].citations += citations
+            if text := _text(block, "text"):
+                out.append(TextDelta(text))
         elif kind in ("thinking", "redacted_thinking"):
             self._blocks[index] = _Block("thinking", self._thoughts)
             self._thoughts += 1
@@ -148,13 +150,14 @@ class AnthropicParser:
             self._blocks[index] = _Block("hidden", 0)
             if block.get("input"):
                 out.append(TextDelta(text_of(block["input"])))
-        elif kind == "tool_use":
+        elif kind == "tool_use" and (name := _text(block, "name")):
             found = self._blocks[index] = _Block("tool_use", self._calls)
             self._calls += 1
             given = block.get("input")
             found.got_input = bool(given)
             arguments = text_of(given) if given else ""
-            out.append(ToolCallDelta(found.place, _text(block, "id"), _text(block, "name"), arguments))
+            id = _text(block, "id") or made_id(self._id, found.place, name)
+            out.append(ToolCallDelta(found.place, id, name, arguments))
         else:
             self._blocks[index] = _Block("opaque", 0)
             if event:
@@ -164,6 +167,8 @@ class AnthropicParser:
         block = self._blocks.pop(wire.get("index", -1), None)
         if block is None:
             return
+        if block.citations:  # they come before the text they are about, or after it
+            out.append(TextDelta("", False, tuple(block.citations)))
         if block.kind == "tool_use" and not block.got_input:
             out.append(ToolCallDelta(block.place, arguments="{}"))
         elif block.kind == "opaque" and event:
@@ -187,8 +192,8 @@ class AnthropicParser:
                 self._think(index, _text(delta, "thinking"), "", out)
             case "signature_delta":
                 self._think(index, "", _text(delta, "signature"), out)
-            case "citations_delta":
-                out.append(TextDelta("", False, (delta.get("citation"),)))
+            case "citations_delta" if block is not None:
+                block.citations.append(delta.get("citation"))
 
     def _input(self, block: _Block | None, piece: str, out: list[Event]) -> None:
         if block is None or not piece:

@@ -57,10 +57,12 @@ decode_line = msgspec.json.Decoder(Line).decode
 
 def calls_of(line: Line, before: int) -> list[ToolCall]:
     """Return a line's calls. One without an id gets one made of the time the server gave the line, its place
-    and its words: the same answer gives the same id, another turn another."""
+    and its words: the same answer gives the same id, another turn another. A call without a name is none."""
     found: list[ToolCall] = []
     for number, call in enumerate(line.said.tool_calls or (), before):
         function = call.function or Function()
+        if not function.name:
+            continue
         arguments = _arguments(function.arguments)
         seed = f"{line.model} {line.created_at} {number} {function.name} {arguments}"
         id = call.id or f"call_{sha256(seed.encode('utf-8', 'replace')).hexdigest()[:20]}"

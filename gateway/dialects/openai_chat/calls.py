@@ -7,11 +7,11 @@ piece, cut the name in pieces, send arguments as an object, or send none. What c
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 from gateway.chat import ToolCallDelta
 from gateway.dialects.json import is_json_object, text_of
+from gateway.dialects.names import made_id
 
 
 class _Call:
@@ -135,8 +135,3 @@ class CallAssembler:
             if call.arguments:
                 out.append(ToolCallDelta(call.index, arguments="".join(call.arguments), custom=call.custom))
         return call.index
-
-
-def made_id(seed: str, index: int, name: str) -> str:
-    """Return the id of a call that came without one: the same for the same answer, made once."""
-    return f"call_{sha256(f'{seed} {index} {name}'.encode('utf-8', 'replace')).hexdigest()[:24]}"

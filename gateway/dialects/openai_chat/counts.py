@@ -74,10 +74,17 @@ def later(old: Usage | None, new: Usage) -> Usage:
     )
 
 
+def _server_tools(usage: Usage) -> dict[str, Any]:
+    """Return Anthropic's counts of what its server tools did (U11): money that no token count shows."""
+    used = usage.extra.get("server_tool_use")
+    return {"server_tool_use": used} if isinstance(used, dict) else {}
+
+
 def chat_usage(usage: Usage) -> dict[str, Any]:
     """Return chat's usage object (U01)."""
     more = usage.extra.get("openai_details") or {}
     return {
+        **_server_tools(usage),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
@@ -93,6 +100,7 @@ def chat_usage(usage: Usage) -> dict[str, Any]:
 def responses_usage(usage: Usage) -> dict[str, Any]:
     """Return Responses' usage object; both details are required there (U03)."""
     return {
+        **_server_tools(usage),
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {
             "cached_tokens": usage.cached_tokens,

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.chat import ChatReply, Part, Reasoning, Refusal, Text, ToolCall
 from gateway.dialects.freeform import custom_names, unwrapped
 from gateway.dialects.json import decode_answer, decode_event, encode, text_of
-from gateway.dialects.names import original_names
+from gateway.dialects.names import made_id, original_names
 from gateway.dialects.openai_chat.answer import (
     NAME,
     chat_annotations,
@@ -19,7 +19,6 @@ from gateway.dialects.openai_chat.answer import (
     stop_of,
     vendor_extra,
 )
-from gateway.dialects.openai_chat.calls import made_id
 from gateway.dialects.openai_chat.counts import chat_usage, count, usage_of
 from gateway.dialects.openai_chat.failure import error_from, error_in
 from gateway.dialects.openai_chat.thinking import carrier, reasonings_of

@@ -15,9 +15,7 @@ from gateway.dialects.protocol import AnswerContext
 _REASONS = {"length": "max_output_tokens", "refusal": "content_filter"}
 
 
-def response_head(
-    context: AnswerContext, response_id: str = "", created_s: int = 0, model: str = ""
-) -> dict[str, Any]:
+def response_head(context: AnswerContext, response_id: str = "", created_s: int = 0, model: str = "") -> dict[str, Any]:
     """Return the response as it begins: every member the package wants, the client's own settings echoed (F10)."""
     return {
         "id": response_id or f"resp_{context.id}",
