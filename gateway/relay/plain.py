@@ -43,7 +43,7 @@ def events_of(reply: ChatReply) -> list[Event]:
                 )
                 blocks += 1
             case ToolCall():
-                events.append(ToolCallDelta(calls, part.id, part.name, part.arguments, part.custom))
+                events.append(ToolCallDelta(calls, part.id, part.name, part.arguments, part.custom, part.extra or None))
                 calls += 1
             case _:
                 pass
@@ -54,7 +54,10 @@ def events_of(reply: ChatReply) -> list[Event]:
 
 
 def fold(reply: ChatReply, events: Iterable[Event]) -> ChatReply:
-    """Return `reply` with the parts, usage and stop that `events` add up to."""
+    """Return `reply` with the parts, usage and stop that `events` add up to.
+
+    Parts that no event can say (images, blocks of one dialect's own) keep their place among the others.
+    """
     runs: list[tuple[str, list[Delta]]] = []
     usage, stop = reply.usage, Stop(reply.stop, reply.stop_sequence)
     for event in events:
@@ -71,9 +74,12 @@ def fold(reply: ChatReply, events: Iterable[Event]) -> ChatReply:
                 stop = event
             case _:
                 pass
-    parts = tuple(_part(deltas) for _, deltas in runs)
+    parts = [_part(deltas) for _, deltas in runs]
+    for at, part in enumerate(reply.parts):
+        if not isinstance(part, Text | Refusal | Reasoning | ToolCall):
+            parts.insert(at, part)
     return ChatReply(
-        id=reply.id, model=reply.model, created_s=reply.created_s, parts=parts,
+        id=reply.id, model=reply.model, created_s=reply.created_s, parts=tuple(parts),
         stop=stop.reason, stop_sequence=stop.sequence, usage=usage, extra=reply.extra,
     )  # fmt: skip
 
@@ -117,7 +123,9 @@ def _part(deltas: list[Delta]) -> Part:
     first = deltas[0]
     if isinstance(first, ToolCallDelta):
         arguments = "".join(delta.arguments for delta in deltas if isinstance(delta, ToolCallDelta))
-        return ToolCall(id=first.id, name=first.name, arguments=arguments or "{}", custom=first.custom)
+        return ToolCall(
+            id=first.id, name=first.name, arguments=arguments or "{}", custom=first.custom, extra=first.extra or {}
+        )
     text = "".join(delta.text for delta in deltas if not isinstance(delta, ToolCallDelta))
     if isinstance(first, TextDelta):
         if first.refusal:

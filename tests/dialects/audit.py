@@ -292,6 +292,7 @@ def snapshot(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 def chat_words(answer: dict[str, Any]) -> dict[str, Any]:
     message = answer["choices"][0]["message"]
     usage = answer["usage"]
+    read = usage.get("prompt_tokens_details") or {}
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     return {
         "text": message.get("content"),
@@ -306,9 +307,9 @@ def chat_words(answer: dict[str, Any]) -> dict[str, Any]:
         "usage": (
             usage["prompt_tokens"],
             usage["completion_tokens"],
-            usage["prompt_tokens_details"]["cached_tokens"],
-            usage["prompt_tokens_details"]["cache_write_tokens"],
-            usage["completion_tokens_details"]["reasoning_tokens"],
+            read.get("cached_tokens", 0),
+            read.get("cache_write_tokens", 0),
+            (usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0),
         ),
         "model": answer["model"],
         "notes": [note["url_citation"] for note in message.get("annotations") or ()],

@@ -1,0 +1,105 @@
+"""What single rows demand of an answer beside its content: names, citations, counts, errors' words, vendors' marks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.dialects.audit import (
+    DONE,
+    R_USAGE,
+    SPLITS,
+    bench,
+    c_reply,
+    chunk,
+    heard,
+    lines,
+    m_block,
+    m_end,
+    m_reply,
+    m_start,
+    o_line,
+    o_reply,
+    r_events,
+    r_reply,
+    sse,
+    tail,
+)  # fmt: skip
+from tests.dialects.audit_grammar import events_of
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+ITEM = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [{"type": "output_text", "text": "hi", "annotations": []}]}  # fmt: skip
+PLAIN = {
+    "c": c_reply({"content": "hi"}),
+    "m": m_reply([{"type": "text", "text": "hi"}]),
+    "r": r_reply("completed", [ITEM], R_USAGE),
+    "o": o_reply({"content": "hi"}),
+}
+STREAMS = {
+    "c": sse(chunk({"role": "assistant", "content": "hi"}), chunk({}, "stop"), tail(USAGE), DONE),
+    "m": sse(m_start(), *m_block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "hi"}), *m_end()),
+    "r": sse(*r_events(ITEM)),
+    "o": lines(o_line(content="hi"), o_reply({})),
+}
+NAMES = {"c": "up", "m": "claude-up", "r": "gpt-up", "o": "llama"}
+PAIRS = [(client, target) for client in "cmro" for target in "cmro" if client != target]
+
+
+@pytest.mark.parametrize("target", "cmro")
+async def test_g06_model_may_be_the_upstreams_own(target: str) -> None:
+    async with bench(route=", model_echo: upstream") as table:
+        for client in "cmro":
+            table.told(target, PLAIN[target])
+            assert (await heard(table, client, target, stream=False))["model"] == NAMES[target], client
+            table.told(target, STREAMS[target])
+            assert (await heard(table, client, target, stream=True))["model"] == NAMES[target], client
+
+
+async def test_k13_a_vendors_mark_on_a_call_comes_with_the_plain_answer_too() -> None:
+    mark = {"google": {"thought_signature": "SIG"}}
+    made = {"id": "c1", "type": "function", "extra_content": mark, "function": {"name": "f", "arguments": "{}"}}
+    async with bench() as table:
+        table.told("c", c_reply({"content": None, "tool_calls": [made]}, "tool_calls"))
+        plain = (await table.ask("r", "c", stream=False)).json()["output"][0]
+        table.told("c", sse(chunk({"tool_calls": [{"index": 0, **made}]}), chunk({}, "tool_calls"), DONE))
+        streamed = events_of((await table.ask("r", "c", stream=True)).body)[-1][1]["response"]["output"][0]
+        assert plain["extra_content"] == streamed["extra_content"] == mark
+
+
+NOTE = {"type": "web_search_result_location", "url": "https://e.org", "title": "T", "cited_text": "c", "encrypted_index": "i"}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_b13_a_citation_covers_its_block_whether_it_comes_before_the_text_or_after(first: bool) -> None:
+    says, cites = {"type": "text_delta", "text": "hi"}, {"type": "citations_delta", "citation": NOTE}
+    wanted = [{"url": "https://e.org", "title": "T", "start_index": 0, "end_index": 2}]
+    deltas = [cites, says] if first else [says, cites]
+    async with bench() as table:
+        for split in SPLITS:
+            table.told(
+                "m",
+                sse(m_start(), *m_block(0, {"type": "text", "text": "", "citations": []}, *deltas), *m_end()),
+                split,
+            )
+            assert (await heard(table, "c", "m", stream=True))["notes"] == wanted
+        table.told("m", m_reply([{"type": "text", "text": "hi", "citations": [NOTE]}]))
+        assert (await heard(table, "c", "m", stream=False))["notes"] == wanted
+
+
+async def test_u11_what_server_tools_did_is_counted_for_every_client() -> None:
+    used = {"web_search_requests": 2, "web_fetch_requests": 0}
+    usage = {"input_tokens": 10, "output_tokens": 5, "server_tool_use": used}
+    async with bench() as table:
+        table.told("m", m_reply([{"type": "text", "text": "hi"}], usage=usage))
+        for client in "cr":
+            assert (await table.ask(client, "m", stream=False)).json()["usage"]["server_tool_use"] == used
+
+
+async def test_e402_money_that_ran_out_upstream_is_a_billing_error_for_anthropics_clients() -> None:
+    spent = {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}}  # fmt: skip
+    async with bench() as table:
+        table.told("c", spent, status=429)
+        got = await table.ask("m", "c", stream=False)
+        assert (got.status, got.json()["error"]["type"]) == (429, "billing_error")
+        table.told("c", spent, status=402)
+        refused = await table.ask("r", "c", stream=False)
+        assert (refused.status, refused.json()["error"]["code"]) == (502, "upstream_error")
