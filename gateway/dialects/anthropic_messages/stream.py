@@ -164,7 +164,8 @@ class AnthropicParser:
                 out.append(Raw(DIALECT, event))
 
     def _block_stop(self, wire: dict[str, Any], event: bytes, out: list[Event]) -> None:
-        block = self._blocks.pop(wire.get("index", -1), None)
+        index = wire.get("index")
+        block = self._blocks.pop(index, None) if isinstance(index, int) else None
         if block is None:
             return
         if block.citations:  # they come before the text they are about, or after it
