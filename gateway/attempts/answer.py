@@ -187,6 +187,7 @@ class Answers:
             model="" if upstreams else exchange.request.model,
             now_s=self._clock.time(),
             request=exchange.chat,
+            duration_ns=int((exchange.deadline.now() - exchange.started_at_s) * 1e9),
         )
 
 

@@ -61,11 +61,12 @@ class StreamParser(Protocol):
 
 class StreamRenderer(Protocol):
     """One per stream. `render` returns wire bytes for an event, possibly none; `end` the rest and the
-    success terminator. After `fail` (the dialect's error event, no terminator) nothing may follow."""
+    success terminator, for an answer that took `duration_ns`. After `fail` (the dialect's error event, no
+    terminator) nothing may follow."""
 
     def render(self, event: Event) -> bytes: ...
 
-    def end(self) -> bytes: ...
+    def end(self, duration_ns: int = 0) -> bytes: ...
 
     def fail(self, error: GatewayError, request_id: str) -> bytes: ...
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
+from msgspec.structs import replace
+
 from gateway.chain import Chain
 from gateway.chat import (
     ChatReply,
@@ -21,6 +23,7 @@ from gateway.chat import (
     Usage,
 )  # fmt: skip
 from gateway.exchange import Attempt
+from gateway.relay.estimated import counted_reply
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
@@ -87,6 +90,9 @@ def fold(reply: ChatReply, events: Iterable[Event]) -> ChatReply:
 async def rewrite(chain: Chain, attempt: Attempt, reply: ChatReply) -> ChatReply:
     """Return `reply` passed through every transform, shown to every observer. Raises: what a transform raises."""
     exchange = attempt.exchange
+    if reply.usage is None:
+        reply = replace(reply, usage=counted_reply(exchange, reply))
+        exchange.headers["x-gateway-estimated"] = "true"
     show = chain.watcher(exchange)
     out: list[Event] = []
     async for event in chain.transformed(exchange, _aiter(events_of(reply))):

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
 from gateway.dialects.protocol import AnswerContext, StreamParser
 from gateway.errors import GatewayError, UpstreamError
+from gateway.relay.estimated import estimated_usage, said_bytes
 from gateway.relay.stream import LiveStream
 from gateway.relay.verbatim import cut_short
 
@@ -21,6 +22,7 @@ class TranslatedStream(LiveStream):
         self._parser = parser
         self._renderer = self.dialect.stream_renderer(context)
         self._show = self.chain.watcher(self.exchange)
+        self._said_bytes, self._counted = 0, False
         self._queue: asyncio.Queue[Event | None] | None = None
         self._rewriter: asyncio.Task[None] | None = None
         if self.exchange.transforms or self.chain.transformers:
@@ -44,7 +46,7 @@ class TranslatedStream(LiveStream):
         if self._queue is not None:
             self._queue.put_nowait(None)
         else:
-            self.finish(self._renderer.end())
+            self.finish(self._end())
 
     def _take(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
@@ -53,16 +55,30 @@ class TranslatedStream(LiveStream):
                 self._fail_with(event, out)
                 return b""
             if isinstance(event, Usage):
-                self.exchange.usage = event
+                self._counted, self.exchange.usage = True, event
+            elif not self._counted:
+                if isinstance(event, Stop):
+                    self._counted = True
+                    self.exchange.usage = estimated_usage(self.exchange, self._said_bytes)
+                    out.append(self._pass(self.exchange.usage))
+                else:
+                    self._said_bytes += said_bytes(event)
             if not self.content and is_content(event):
                 self.commit()
-            if self._queue is not None:
-                self._queue.put_nowait(event)
-                continue
-            if self._show is not None:
-                self._show(event)
-            out.append(self._renderer.render(event))
+            out.append(self._pass(event))
         return b"".join(out)
+
+    def _pass(self, event: Event) -> bytes:
+        if self._queue is not None:
+            self._queue.put_nowait(event)
+            return b""
+        if self._show is not None:
+            self._show(event)
+        return self._renderer.render(event)
+
+    def _end(self) -> bytes:
+        exchange = self.exchange
+        return self._renderer.end(int((exchange.deadline.now() - exchange.started_at_s) * 1e9))
 
     def _fail_with(self, event: Failure, before: list[bytes]) -> None:
         if before:
@@ -82,7 +98,7 @@ class TranslatedStream(LiveStream):
                 if out and not self._over:
                     self.put(out)
             if not self._over:
-                self.finish(self._renderer.end())
+                self.finish(self._end())
         except asyncio.CancelledError:
             raise
         except Exception as error:  # a plugin's transform: fail closed

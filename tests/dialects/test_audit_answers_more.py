@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from tests.dialects.audit import (
@@ -103,3 +106,50 @@ async def test_e402_money_that_ran_out_upstream_is_a_billing_error_for_anthropic
         table.told("c", spent, status=402)
         refused = await table.ask("r", "c", stream=False)
         assert (refused.status, refused.json()["error"]["code"]) == (502, "upstream_error")
+
+
+def uncounted(target: str) -> tuple[Any, list[bytes]]:
+    """Return an answer without any usage, plain and streamed."""
+    plain, said = dict(PLAIN[target]), {"type": "text_delta", "text": "hi"}
+    for name in ("usage", "prompt_eval_count", "eval_count"):
+        plain.pop(name, None)
+    last = {key: value for key, value in o_reply({}).items() if "count" not in key}
+    streams: dict[str, list[bytes]] = {
+        "c": sse(chunk({"role": "assistant", "content": "hi"}), chunk({}, "stop"), DONE),
+        "m": sse(
+            {"type": "message_start", "message": {**m_start()["message"], "usage": None}},
+            *m_block(0, {"type": "text", "text": ""}, said),
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+            {"type": "message_stop"},
+        ),
+        "r": sse(*r_events(ITEM)[:-1], {"type": "response.completed", "response": r_reply("completed", [ITEM])}),
+        "o": lines(o_line(content="hi"), last),
+    }
+    return plain, streams[target]
+
+
+@pytest.mark.parametrize(("client", "target"), PAIRS)
+async def test_u09_usage_that_no_upstream_stated_is_estimated_alike_plain_and_streamed(
+    client: str, target: str
+) -> None:
+    plain, stream = uncounted(target)
+    async with bench() as table:
+        table.told(target, plain)
+        first = await heard(table, client, target, stream=False)
+        got = await table.ask(client, target, stream=False)
+        assert got.headers["x-gateway-estimated"] == "true"
+        table.told(target, stream)
+        assert (await heard(table, client, target, stream=True))["usage"] == first["usage"]
+        assert first["usage"][0] > 0 and first["usage"][1] == 1
+        await table.gateway.settled()
+        line = table.gateway.events("request")[-1]
+        assert (line["prompt_tokens"], line["completion_tokens"]) == first["usage"][:2]
+
+
+@pytest.mark.parametrize("target", "cmr")
+async def test_o06_durations_are_what_the_answer_took(target: str) -> None:
+    async with bench() as table:
+        for stream in (False, True):
+            table.told(target, STREAMS[target] if stream else PLAIN[target])
+            last = json.loads((await table.ask("o", target, stream=stream)).body.splitlines()[-1])
+            assert last["total_duration"] == last["eval_duration"] > 100_000, stream

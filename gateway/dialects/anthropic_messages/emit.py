@@ -129,7 +129,7 @@ class AnthropicWriter:
                 return self.fail(error, f"req_{self._context.id}")
         return b""
 
-    def end(self) -> bytes:
+    def end(self, duration_ns: int = 0) -> bytes:
         """Return the open and waiting blocks, message_delta and message_stop."""
         if self._done:
             return b""

@@ -144,13 +144,13 @@ class OllamaWriter:
                 return self.fail(error, "")
         return b""
 
-    def end(self) -> bytes:
+    def end(self, duration_ns: int = 0) -> bytes:
         """Return the calls and the `done` line."""
         if self._done:
             return b""
         self._done = True
         end: dict[str, Any] = {"done": True, "done_reason": done_reason((self._stop or Stop("stop")).reason)}
-        end |= render_usage(self._usage, self._context.duration_ns)
+        end |= render_usage(self._usage, duration_ns or self._context.duration_ns)
         return self._call_line() + self._line(self._said("", "") | end)
 
     def fail(self, error: GatewayError, request_id: str) -> bytes:

@@ -82,7 +82,7 @@ class ChatStreamRenderer:
                 return self._raw(event)
         return b""
 
-    def end(self) -> bytes:
+    def end(self, duration_ns: int = 0) -> bytes:
         """Return what is still due, and `[DONE]`."""
         if self._failed:
             return b""

@@ -70,7 +70,7 @@ class ResponsesStreamRenderer:
                 return self._begin() + self._raw(event)
         return b""
 
-    def end(self) -> bytes:
+    def end(self, duration_ns: int = 0) -> bytes:
         """Return what is still due, and the last event."""
         if self._over:
             return b""
