@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from aiohttp import web
 
+from gateway.amounts import MoneyRate, Rate
 from gateway.chat import (
     ChatReply,
     ChatRequest,
@@ -55,9 +56,9 @@ from gateway.route import Route, Target
 
 __all__ = [
     "Attempt", "BadRequest", "ChatReply", "ChatRequest", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event",
-    "Exchange", "Failure", "GatewayError", "InternalError", "Log", "MethodNotAllowed", "ModelNotFound", "NotFound",
-    "PermissionDenied", "Plugin", "Principal", "QuotaSpent", "RateLimited", "Raw", "ReasoningDelta", "Reply",
-    "RequestTimeout", "Route", "Services", "Start", "Stop", "Target", "TextDelta", "Timeouts", "ToolCallDelta",
+    "Exchange", "Failure", "GatewayError", "InternalError", "Log", "MethodNotAllowed", "ModelNotFound", "MoneyRate",
+    "NotFound", "PermissionDenied", "Plugin", "Principal", "QuotaSpent", "Rate", "RateLimited", "Raw", "ReasoningDelta",
+    "Reply", "RequestTimeout", "Route", "Services", "Start", "Stop", "Target", "TextDelta", "Timeouts", "ToolCallDelta",
     "TooLarge", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
 ]  # fmt: skip
 
@@ -111,7 +112,7 @@ class Plugin:
 
     options_schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False}
     """JSON Schema of the options. String formats `duration`, `size`, `rate` and `money` arrive already converted:
-    seconds as float, bytes as int, rates and money as the objects of `gateway.runtime.text`."""
+    seconds as float, bytes as int, rates as `Rate`, money as `MoneyRate`; `percent` as a fraction, 0 to 1."""
 
     name: str = ""
 

@@ -66,3 +66,8 @@ class Route:
     model_echo: Literal["requested", "upstream"] | None = None
     on_unsupported: Literal["drop", "warn", "error"] = "drop"
     chain: Chain | None = None
+
+    @property
+    def available(self) -> tuple[Target, ...]:
+        """What a request may be sent to, first to last: targets, then fallbacks for any cause, of enabled providers."""
+        return tuple(target for target in (*self.targets, *self.fallbacks.get("any", ())) if target.provider.enabled)

@@ -39,6 +39,7 @@ class Sender:
 
     def __init__(self, chain: Chain, keys: dict[str, Keys], clock: Clock, log: Log, most_decoded_bytes: int) -> None:
         self._keys, self._log = keys, log
+        self._tells_steps = log.is_enabled("debug")
         self._answers = Answers(chain, clock, most_decoded_bytes)
 
     def send(self, attempt: Attempt) -> Awaitable[Reply]:
@@ -108,8 +109,30 @@ class Sender:
             connect_s=timeouts.connect_s,
             head_s=timeouts.first_token_s if client.stream else 0.0,
         )
+        if self._tells_steps:
+            self._log.debug(
+                "attempt",
+                request_id=exchange.id,
+                target=exchange.headers.get("x-gateway-target"),
+                attempt=attempt.number,
+                method=request.method,
+                path=request.path,
+                dialect=dialect.name,
+                verbatim=native,
+                body_bytes=len(body),
+                remaining_ms=int(attempt.deadline.remaining() * 1000),
+            )
         lease = provider.transport.send(request, deadline=attempt.deadline.at)
         response = await lease.__aenter__()
+        if self._tells_steps:
+            self._log.debug(
+                "upstream_head",
+                request_id=exchange.id,
+                target=exchange.headers.get("x-gateway-target"),
+                attempt=attempt.number,
+                status=response.status,
+                content_type=response.headers.get("content-type"),
+            )
         handed_over = False
         try:
             attempt.status = response.status

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
-from gateway.runtime.text import MoneyRate, Rate
+from gateway.amounts import MoneyRate, Rate
 from gateway.secret import Secret
 
 HIDDEN: Final = "***"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from gateway.amounts import MoneyRate, Rate
+
 _SECONDS: Final[Mapping[str, Decimal]] = {
     "ms": Decimal("0.001"),
     "s": Decimal(1),
@@ -60,27 +62,6 @@ _SIZE = re.compile(rf"({_NUMBER})(B|KB|MB|GB|KiB|MiB|GiB)", re.ASCII)
 _RATE = re.compile(rf"({_NUMBER})([kM]?)/({_PERIOD})", re.ASCII)
 _MONEY = re.compile(rf"\$({_NUMBER})/({_PERIOD})", re.ASCII)
 _PERCENT = re.compile(rf"({_NUMBER})%", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """`amount` per `period_s` seconds; the amount is also the burst unless one is given."""
-
-    amount: int
-    period_s: float
-
-    @property
-    def per_s(self) -> float:
-        """The steady rate, per second."""
-        return self.amount / self.period_s
-
-
-@dataclass(frozen=True, slots=True)
-class MoneyRate:
-    """`amount_usd` per calendar `period` in UTC: second, minute, hour, day, week or month."""
-
-    amount_usd: Decimal
-    period: str
 
 
 def duration(text: str) -> float:

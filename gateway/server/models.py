@@ -54,14 +54,15 @@ class Models:
         wild: list[tuple[str, Provider]] = []
         for running in snapshot.routes:
             route = running.route
-            provider = next((target.provider for target in route.targets if target.provider.enabled), None)
-            if provider is None or route.match.model is None:
+            available = route.available
+            if not available or route.match.model is None:
                 continue
+            provider = available[0].provider
             for pattern in route.match.model:
                 if not _WILD & set(pattern):
                     listed.setdefault(pattern, provider.name)
-                elif any(target.model == "*" for target in route.targets):
-                    wild.append((pattern, provider))
+                else:
+                    wild.extend((pattern, target.provider) for target in available if target.model == "*")
         asked = {provider.name: provider for _, provider in wild}
         lists = dict(
             zip(asked, await asyncio.gather(*(self._list_of(provider) for provider in asked.values())), strict=True)
@@ -83,7 +84,7 @@ class Models:
             principal_name=None if principal is None else principal.name,
             tags={} if principal is None else principal.tags,
         )
-        return running is not None and any(target.provider.enabled for target in running.route.targets)
+        return running is not None and bool(running.route.available)
 
     async def _list_of(self, provider: Provider) -> tuple[str, ...]:
         if provider.dialect == "echo":

@@ -44,7 +44,7 @@ class Pages:
             ("GET", "/health"): Page(self._health, True),
             ("GET", "/health/ready"): Page(self._ready, True),
             ("GET", "/ready"): Page(self._ready, True),
-            ("HEAD", "/api/hello"): Page(self._hello, True),
+            ("GET", "/api/hello"): Page(self._hello, True),
             ("GET", "/openapi.json"): Page(self._openapi, True),
             ("GET", "/docs"): Page(self._docs, True),
             ("GET", "/v1/models"): Page(self._list_models, False),
@@ -79,7 +79,7 @@ class Pages:
         return json_reply({"name": "LLM Gateway", "version": __version__, "docs": "/docs", "health": "/health"})
 
     async def _hello(self, exchange: Exchange) -> Reply:
-        return Reply(200, JSON_HEADERS, b"")
+        return json_reply({"message": "hello"})
 
     async def _health(self, exchange: Exchange) -> Reply:
         return json_reply({"status": "healthy", "version": __version__})
@@ -87,9 +87,7 @@ class Pages:
     async def _ready(self, exchange: Exchange) -> Reply:
         gateway = self._gateway
         checks: dict[str, str] = {"state": "ok", "ledger": "off", "routes": "ok", "breakers": "ok", "config": "ok"}
-        serving = any(
-            target.provider.enabled for running in gateway.snapshot.routes for target in running.route.targets
-        )
+        serving = any(running.route.available for running in gateway.snapshot.routes)
         if not serving:
             checks["routes"] = "no route has an enabled target"
         if gateway.last_reload_failed:
