@@ -20,11 +20,12 @@ from pathlib import Path
 
 from benchmarks import hotspots
 from benchmarks.clocks import machine, split_cpus
-from benchmarks.report import Footprint, Sample, disturbance, published, table, verdicts
+from benchmarks.report import TRANSLATED, VERBATIM, Footprint, Sample, disturbance, published, table, verdicts
 from benchmarks.scenarios import Scenario, suite
 from benchmarks.systems import HERE, BenchError, Mock, System, drive, gateway, mock, nginx, nginx_program
 
-HOMES = {"gateway bare": HERE / "homes" / "bare", "gateway": HERE / "homes" / "five"}
+FIVE = HERE / "homes" / "five"
+HOMES = {"gateway bare": HERE / "homes" / "bare", VERBATIM: FIVE, TRANSLATED: FIVE}
 SYSTEMS = ("direct", "nginx", *HOMES)
 
 
@@ -66,7 +67,8 @@ def running(names: Sequence[str], upstream: Mock, folder: Path) -> Iterator[list
             elif name == "nginx":
                 systems.append(stack.enter_context(nginx(upstream, on, folder / "nginx")))
             else:
-                systems.append(stack.enter_context(gateway(name, HOMES[name], upstream, on, folder / HOMES[name].name)))
+                own, client = folder / name.replace(" ", "-"), "anthropic" if name == TRANSLATED else "openai_chat"
+                systems.append(stack.enter_context(gateway(name, HOMES[name], upstream, on, own, client)))
         yield systems
 
 

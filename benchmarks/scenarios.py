@@ -2,6 +2,7 @@
 
 A request carries its order to the mock in the `user` field (`bench:plain:1024`, `bench:stream:500:1`), which every
 proxy passes on untouched, so the same bytes can be sent to every system and the gateway is free to rename the model.
+A client of another dialect says it in `metadata.user_id`, which translation makes `user` of.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from benchmarks.translation import REQUEST_ID, translated_plain, translated_stream
 
 ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?")
 MODEL_ASKED = "bench"
 MODEL_TARGET = "mock-model-1"
+SYSTEM = "You are terse."
+USAGE = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class Scenario:
 
     A stream is `events` events, each its own write, `pace_ms` apart (0: as fast as asked). `exchanges` is the number
     in one measured round. With `rate_per_s` exchanges begin on a timetable (open loop) and each one's latency counts
-    from when it was due; with 0 every connection asks again as soon as it was answered (closed loop).
+    from when it was due; with 0 every connection asks again as soon as it was answered (closed loop). `client` is the
+    dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`.
     """
 
     name: str
@@ -34,6 +40,7 @@ class Scenario:
     connections: int = 1
     exchanges: int = 1
     rate_per_s: float = 0.0
+    client: str = "openai_chat"
 
     @property
     def units(self) -> int:
@@ -48,24 +55,30 @@ class Scenario:
 
     def request(self, host: str) -> bytes:
         """Return the whole request, head and body, as a client program would send it."""
-        fields = {
-            "model": MODEL_ASKED,
-            "user": self.order(),
-            "stream": self.kind == "stream",
-            "temperature": 0.2,
-            "messages": [{"role": "system", "content": "You are terse."}, {"role": "user", "content": ""}],
-        }
+        own = self.client == "openai_chat"
+        turns = [{"role": "user", "content": ""}]
+        fields: dict[str, Any] = {"model": MODEL_ASKED, "stream": self.kind == "stream", "temperature": 0.2}
+        if own:
+            fields |= {"user": self.order(), "messages": [{"role": "system", "content": SYSTEM}, *turns]}
+        else:
+            fields |= {"max_tokens": 1024, "metadata": {"user_id": self.order()}, "system": SYSTEM, "messages": turns}
         body = _padded(fields, self.size_bytes)
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n"
-            "Content-Type: application/json\r\nAuthorization: Bearer sk-bench-0000000000000000\r\n"
-            f"User-Agent: bench/1\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"POST /v1/{'chat/completions' if own else 'messages'} HTTP/1.1\r\nHost: {host}\r\n"
+            "Accept: application/json\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer sk-bench-0000000000000000\r\nUser-Agent: bench/1\r\n"
+            + ("" if own else f"anthropic-version: 2023-06-01\r\nx-request-id: {REQUEST_ID}\r\n")
+            + f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 
     def answer(self) -> bytes:
-        """Return the body that every system must deliver: the mock's own, untouched."""
-        return plain_answer(self.size_bytes) if self.kind == "plain" else b"".join(stream_answer(self.events))
+        """Return the body that every system must deliver: the mock's own, untouched, or the same in other words."""
+        plain = self.kind == "plain"
+        body = plain_answer(self.size_bytes) if plain else b"".join(stream_answer(self.events))
+        if self.client == "openai_chat":
+            return body
+        return (translated_plain if plain else translated_stream)(body, self.client, MODEL_ASKED)
 
 
 def plain_answer(size_bytes: int) -> bytes:
@@ -78,7 +91,7 @@ def plain_answer(size_bytes: int) -> bytes:
         "choices": [
             {"index": 0, "message": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": "stop"}
         ],
-        "usage": {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46},
+        "usage": USAGE,
     }
     return _padded(fields, size_bytes)
 
@@ -99,6 +112,7 @@ def _event(delta: dict[str, str], finish_reason: str | None) -> bytes:
         "model": MODEL_TARGET,
         "system_fingerprint": "fp_bench",
         "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}],
+        **({"usage": USAGE} if finish_reason else {}),
     }
     return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
@@ -119,7 +133,7 @@ def suite(*, short: bool) -> tuple[Scenario, ...]:
     can leave out a slow round only when it is one of many.
     """
     few = 3 if short else 1
-    many = {"pace_ms": 20, "connections": 200, "exchanges": 200}
+    many: dict[str, Any] = {"pace_ms": 20, "connections": 200, "exchanges": 200}
     return (
         Scenario("plain-1k", "plain request, 1 KB", "plain", 1024, connections=16, exchanges=12_000 // few),
         Scenario("plain-20k", "plain request, 20 KB", "plain", 20 * 1024, connections=16, exchanges=6_000 // few),

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -38,7 +38,8 @@ class BenchError(Exception):
 class System:
     """A running system under test. `root_pid` None: the direct line, which has no process of its own.
 
-    `start_s` is from exec to the first moment it can be asked; memory is resident, taken before any load.
+    `start_s` is from exec to the first moment it can be asked; memory is resident, taken before any load. `client` is
+    the dialect it is asked in.
     """
 
     name: str
@@ -47,6 +48,7 @@ class System:
     start_s: float = 0.0
     idle_rss_bytes: int = 0
     log_path: Path | None = None
+    client: str = "openai_chat"
 
     def pids(self) -> list[int]:
         return tree(self.root_pid) if self.root_pid else []
@@ -138,7 +140,9 @@ def nginx(upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
 
 
 @contextlib.contextmanager
-def gateway(name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
+def gateway(
+    name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path, client: str = "openai_chat"
+) -> Iterator[System]:
     """Yield the gateway serving `home`, its log in a file as an operator's would be."""
     folder.mkdir()
     log_path = folder / "gateway.log"
@@ -163,13 +167,14 @@ def gateway(name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path)
         start_s = time.monotonic() - began
         ready = READY.search(log_path.read_text())
         assert ready is not None
-        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path)
+        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path, client)
 
 
 def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
     """Run the generator once, in a process of its own. Raises: BenchError with the generator's complaint."""
     order = {
-        "scenario": asdict(scenario), "host": HOST, "port": system.port, "pids": system.pids(), "mock_pid": upstream.pid
+        "scenario": asdict(replace(scenario, client=system.client)),
+        "host": HOST, "port": system.port, "pids": system.pids(), "mock_pid": upstream.pid,
     }  # fmt: skip
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, split_cpus()[1])

@@ -13,6 +13,8 @@ from benchmarks import hotspots, report
 from benchmarks.load import LoadError, Outcome, measure
 from benchmarks.scenarios import MODEL_ASKED, Scenario, plain_answer, stream_answer, suite
 from benchmarks.upstream import listen
+from gateway.dialects.protocol import Target
+from gateway.dialects.table import DIALECTS
 
 PLAIN = Scenario("plain", "plain request, 1 KB", "plain", 1024, connections=3, exchanges=20)
 STREAM = Scenario("stream", "event, 5 streams", "stream", events=7, pace_ms=1, connections=5, exchanges=10)
@@ -89,6 +91,25 @@ def test_request_is_json_of_the_promised_size_that_carries_its_order(scenario: S
     assert f"Content-Length: {scenario.size_bytes}".encode() in head
 
 
+@pytest.mark.parametrize("scenario", suite(short=False), ids=lambda scenario: scenario.name)
+def test_messages_client_sends_as_many_bytes_and_its_order_survives_translation(scenario: Scenario) -> None:
+    head, _, body = replace(scenario, client="anthropic").request("h:1").partition(b"\r\n\r\n")
+    chat = DIALECTS["anthropic"].parse_request(body)
+    rendered = DIALECTS["openai_chat"].render_request(chat, Target(model="other"))
+    assert head.startswith(b"POST /v1/messages ")
+    assert len(body) == scenario.size_bytes
+    assert (json.loads(rendered.body)["user"], rendered.dropped) == (scenario.order(), ())
+
+
+def test_translated_answers_say_what_the_mock_said() -> None:
+    plain = json.loads(replace(PLAIN, client="anthropic").answer())
+    said = json.loads(plain_answer(1024))["choices"][0]["message"]["content"]
+    assert (plain["content"], plain["model"]) == ([{"type": "text", "text": said}], MODEL_ASKED)
+    stream = replace(STREAM, client="anthropic").answer()
+    assert stream.count(b"event: content_block_delta\n") == STREAM.events - 3
+    assert b"word00003" in stream and stream.endswith(b'data: {"type":"message_stop"}\n\n')
+
+
 def test_stream_answer_is_a_role_words_a_stop_and_the_terminator() -> None:
     events = stream_answer(6)
     chunks = [json.loads(event.removeprefix(b"data: "))["choices"][0] for event in events[:-1]]
@@ -112,6 +133,10 @@ def test_ratio_is_of_medians_and_a_missed_bar_is_named() -> None:
     ]
     assert report.Medians(samples).ratio("gateway", "plain") == 6.0
     assert report.verdicts(samples, [PLAIN]) == ["plain request, 1 KB: 6.00 × nginx; bar 5 × nginx: MISSED"]
+    samples += [sample(number, report.TRANSLATED, 130) for number in (1, 2, 3)]
+    assert report.verdicts(samples, [PLAIN])[1:] == [
+        "plain request, 1 KB, translated: 1.08 × verbatim; bar 1.5 × verbatim: holds"
+    ]
     assert "| 120.0 (6.00 ×) |" in report.table(samples, [PLAIN], {})
     assert "median 20%, worst round 20% (the machine was not quiet" in report.disturbance(samples)
 
