@@ -17,6 +17,8 @@ from gateway.errors import BadRequest, UpstreamError
 
 encode = msgspec.json.encode
 decode_any = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _LONE_SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 
@@ -76,9 +78,10 @@ def text_of(value: object) -> str:
 
 
 def is_json_object(text: str) -> bool:
-    """Return whether `text` is a JSON object; never raises."""
+    """Return whether `text` is a JSON object, whatever its numbers are; never raises."""
     try:
-        return isinstance(decode_any(text), dict)
+        _decode_members(text)
+        return True
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
 
@@ -91,7 +94,7 @@ def raw(text: str) -> msgspec.Raw:
 def valid_json(text: str) -> bool:
     """Return whether `text` is JSON of any kind; never raises."""
     try:
-        decode_any(text)
+        _decode_raw(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True

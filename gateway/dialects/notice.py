@@ -17,8 +17,10 @@ _IN_DIALECT = {
     },
     "user": {"anthropic": "user_id"},
     "stop": {"anthropic": "stop_sequences"},
+    "limit": {"openai_responses": "max_output_tokens", "ollama": "num_predict", "ollama_generate": "num_predict"},
+    "document": {"openai_chat": "file_data", "openai_responses": "file_data"},
 }
-_NAMES = {"effort": "reasoning_effort", "image": "image_url"}
+_NAMES = {"effort": "reasoning_effort", "image": "image_url", "limit": "max_tokens"}
 VENDOR_EXTRA = ("extra_content", "provider_specific_fields")
 _OPENED = frozenset(("function", "options", "output_config", "stream_options", "text"))
 """Members of which a part was carried: what is left of them is named by its own name, not by theirs."""

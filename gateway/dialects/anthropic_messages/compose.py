@@ -39,6 +39,9 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     traits = traits_of(target.model, target.quirks)
     if chat.n is not None and chat.n > 1:
         raise BadRequest("n: this target gives one answer a request; send n requests instead", param="n")
+    if chat.max_tokens is not None and chat.max_tokens < 1 and not own:
+        name = chat.max_tokens_name or field_name("limit", chat.dialect)
+        raise BadRequest(f"{name} must be at least 1 for this target", param=name)
     system, messages = HistoryWriter(traits, dropped, chat.dialect).write(chat.messages)
     default = target.params.get("max_tokens")
     most = default if isinstance(default, int) and default > 0 else traits.max_output_tokens
@@ -57,7 +60,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
         thinking.yields(body, dropped)
         _limit_breakpoints(body, dropped)
     if chat.output is not None:
-        _write_output(body, chat.output, traits, own)
+        _write_output(body, chat.output, traits, own, dropped)
     _write_rest(body, chat, own, dropped)
     dropped.add(*chat.unread)
     # A Messages client's own version goes upstream with its other headers; only a translation has none.
@@ -70,6 +73,8 @@ def _write_tools(body: dict[str, Any], chat: ChatRequest, own: bool, dropped: Dr
     tools = [tool for tool in chat.tools if not allowed or tool.name in allowed]
     written = [block for tool in tools if (block := _tool(tool, own, dropped)) is not None]
     if not written:
+        if chat.tools and chat.tool_choice is not None and chat.tool_choice.mode in ("required", "tool"):
+            dropped.add("tool_choice")
         return
     body["tools"] = written
     choice = _tool_choice(chat.tool_choice, own)
@@ -149,11 +154,12 @@ def _write_sampling(body: dict[str, Any], chat: ChatRequest, traits: Traits, own
         body["stop_sequences"] = stop
 
 
-def _write_output(body: dict[str, Any], output: OutputFormat, traits: Traits, own: bool) -> None:
+def _write_output(body: dict[str, Any], output: OutputFormat, traits: Traits, own: bool, dropped: Dropped) -> None:
     if output.kind == "json_schema" and output.schema is not None:
         if own or traits.native_output:
             format = {"type": "json_schema", "schema": raw(output.schema)}
             body.setdefault("output_config", {})["format"] = format
+            dropped.add_set({"description": output.description})
         else:
             _write_hidden_tool(body, output.schema, output.description)
     else:
@@ -169,13 +175,14 @@ def _write_hidden_tool(body: dict[str, Any], schema: str, description: str | Non
     }
     others = body.get("tools", [])
     body["tools"] = [*others, hidden]
-    choice = body.get("tool_choice", {}).get("type", "auto")
+    given = body.get("tool_choice", {})
+    choice = given.get("type", "auto")
     if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
-        body["tool_choice"] = {"type": "auto"}  # thinking excludes a forced tool
+        body["tool_choice"] = {**given, "type": "auto"}  # thinking excludes a forced tool
     elif not others or choice == "none":
         body["tool_choice"] = {"type": "tool", "name": HIDDEN_TOOL}
     elif choice == "auto":
-        body["tool_choice"] = {"type": "any"}
+        body["tool_choice"] = {**given, "type": "any"}
 
 
 def _write_rest(body: dict[str, Any], chat: ChatRequest, own: bool, dropped: Dropped) -> None:

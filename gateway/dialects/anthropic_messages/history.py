@@ -11,16 +11,15 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from gateway.chat import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from gateway.chat import Message, Part, Reasoning, Text, ToolCall
 from gateway.dialects.anthropic_messages.blocks import DIALECT
 from gateway.dialects.anthropic_messages.render_blocks import Block, BlockWriter
 from gateway.dialects.anthropic_messages.traits import Traits
-from gateway.dialects.names import wire_id
 from gateway.dialects.notice import Dropped
+from gateway.dialects.pairing import results_in_place
 from gateway.errors import BadRequest
 
 _SYSTEM = ("system", "developer")
-NO_RESULT = "No result was given for this call."
 
 
 class _Turn(Struct):
@@ -51,7 +50,7 @@ class HistoryWriter:
                 rest = tuple(message for message in rest if message.role not in _SYSTEM)
             for message in messages:
                 self._dropped.add_set((("name", message.name), *message.extra.items()))
-        turns = self._turns(rest if self._own else _results_in_place(rest))
+        turns = self._turns(rest if self._own else results_in_place(rest))
         if not self._own:
             turns = self._mended(turns)
         return system, [{"role": turn.role, "content": _short(turn.blocks)} | turn.extra for turn in turns]
@@ -96,6 +95,7 @@ class HistoryWriter:
         blocks = self._system_blocks(message)
         if self._own or self._traits.system_in_messages == "keep":
             return _Turn(role="system", blocks=blocks, extra={})
+        self._dropped.add(*(name for block in blocks for name in block if name not in ("type", "text")))
         words = "\n\n".join(block["text"] for block in blocks)
         text: list[Block] = [{"type": "text", "text": f"<system>{words}</system>"}] if words else []
         return _Turn(role="user", blocks=text, extra={})
@@ -125,66 +125,6 @@ def _in_order(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     thinking = [part for part in parts if isinstance(part, Reasoning)]
     others = [part for part in parts if not isinstance(part, ToolCall | Reasoning)]
     return (*thinking, *others, *calls)
-
-
-def _results_in_place(messages: tuple[Message, ...]) -> list[Message]:
-    """Return the messages with the results of each assistant turn right behind it, in the order of its calls.
-
-    Results may stand anywhere before the next assistant turn. A call without one gets a result that says so,
-    because Anthropic refuses the whole request otherwise; a result without its call becomes the user's words.
-    """
-    out: list[Message] = []
-    for turn, following in _by_assistant(messages):
-        calls = [part for part in turn.parts if isinstance(part, ToolCall)] if turn is not None else []
-        wanted: dict[str, ToolResult | None] = {wire_id(call.id): None for call in calls}
-        stray: list[Message] = []
-        for message in following:
-            kept: list[Part] = []
-            for part in message.parts:
-                key = wire_id(part.call_id) if isinstance(part, ToolResult) else ""
-                if isinstance(part, ToolResult) and key in wanted:
-                    wanted[key] = part if wanted[key] is None else _joined(wanted[key], part)
-                elif isinstance(part, ToolResult):
-                    kept += [Text(text=f"[result of {part.call_id or 'an unknown call'}]"), *part.parts]
-                else:
-                    kept.append(part)
-            if kept:
-                stray.append(Message(role="user" if message.role == "tool" else message.role, parts=tuple(kept)))
-        if turn is not None:
-            out.append(turn)
-        results = [
-            part or ToolResult(call_id=call_id, parts=(Text(text=NO_RESULT),), is_error=True)
-            for call_id, part in wanted.items()
-        ]
-        if results:
-            out.append(Message(role="tool", parts=tuple(results)))
-        out += stray
-    return out
-
-
-def _by_assistant(messages: tuple[Message, ...]) -> list[tuple[Message | None, list[Message]]]:
-    """Return each assistant turn with what follows it; adjacent assistant messages with calls are one turn."""
-    groups: list[tuple[Message | None, list[Message]]] = [(None, [])]
-    for message in messages:
-        if message.role != "assistant":
-            groups[-1][1].append(message)
-            continue
-        before, following = groups[-1]
-        if before is not None and not following:
-            joined = Message(role="assistant", parts=(*before.parts, *message.parts), name=before.name)
-            groups[-1] = (joined, following)
-        else:
-            groups.append((message, []))
-    return groups
-
-
-def _joined(first: ToolResult | None, second: ToolResult) -> ToolResult:
-    """Return two results of one call as one."""
-    if first is None:
-        return second
-    return ToolResult(
-        call_id=first.call_id, parts=(*first.parts, *second.parts), is_error=first.is_error or second.is_error
-    )
 
 
 def _short(blocks: list[Block]) -> str | list[Block]:

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.chat import Audio, Document, Image, Opaque, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from gateway.dialects.anthropic_messages.blocks import DIALECT, SEARCH_RESULT
 from gateway.dialects.anthropic_messages.carrier import ORIGIN
-from gateway.dialects.arguments import object_of
+from gateway.dialects.arguments import is_lost, object_of
 from gateway.dialects.names import wire_id, wire_name
 from gateway.dialects.notice import Dropped, field_name, unvendored
 from gateway.errors import BadRequest
@@ -81,9 +81,12 @@ class BlockWriter:
         if part.detail is not None:
             self._dropped.add("detail")
         media_type, data, url = part.media_type, part.data, part.url
-        if url is not None and url.startswith("data:"):
+        if url is not None and url[:5].lower() == "data:":
             head, _, data = url.partition(",")
             media_type, url = head[5:].partition(";")[0], None
+            if not head.lower().endswith(";base64"):
+                name = field_name("image", self._dialect)
+                raise BadRequest(f"{name}: this data URL holds no base64", param=name)
         if data is not None:
             media_type = "image/jpeg" if media_type == "image/jpg" else media_type
             if not self._own and media_type not in IMAGE_TYPES:
@@ -93,12 +96,16 @@ class BlockWriter:
             source: Block = {"type": "base64", "media_type": media_type, "data": data}
         elif url is not None:
             source = {"type": "url", "url": url}
-        elif self._own:
+        elif self._takes_file(part.file_id):
             source = {"type": "file", "file_id": part.file_id or ""}
         else:
             self._dropped.add("file_id")
             return []
         return [self._finish({"type": "image", "source": source}, part)]
+
+    def _takes_file(self, file_id: str | None) -> bool:
+        """Return whether a file's id is Anthropic's: `file_…`, where OpenAI's begin with `file-`."""
+        return self._own or (file_id or "").startswith("file_")
 
     def _document(self, part: Document) -> list[Block]:
         if part.media_type == SEARCH_RESULT:
@@ -132,7 +139,7 @@ class BlockWriter:
         if part.url is not None:
             return {"type": "url", "url": part.url}
         if part.file_id is not None:
-            if self._own:
+            if self._takes_file(part.file_id):
                 return {"type": "file", "file_id": part.file_id}
             self._dropped.add("file_id")
             return None
@@ -154,6 +161,8 @@ class BlockWriter:
         if self._own:
             block["id"], block["name"] = part.id, part.name
         block["input"] = object_of(part)
+        if is_lost(part, block["input"]):
+            self._dropped.add("arguments")
         if not self._own and part.extra:
             self._dropped.add_set(unvendored(part.extra))
             part = ToolCall(id=part.id, name=part.name, cache_control=part.cache_control)

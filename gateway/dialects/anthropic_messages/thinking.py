@@ -26,8 +26,8 @@ def write_thinking(body: dict[str, Any], chat: ChatRequest, traits: Traits, own:
     Nothing is sent when nothing was asked: `disabled` would forbid what the model does by itself.
     """
     wanted = chat.thinking
-    if wanted is None:
-        return
+    if wanted is None or (wanted.mode == "effort" and wanted.effort is None and not own):
+        return  # Responses may ask for a summary alone, of whatever the model thinks by itself
     if own:
         _write_own(body, wanted)
         return

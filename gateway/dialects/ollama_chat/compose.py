@@ -25,7 +25,7 @@ from gateway.chat import (
     ToolCall,
     ToolResult,
 )
-from gateway.dialects.arguments import object_of
+from gateway.dialects.arguments import is_lost, object_of
 from gateway.dialects.freeform import as_function
 from gateway.dialects.json import raw
 from gateway.dialects.members import body_bytes
@@ -33,6 +33,7 @@ from gateway.dialects.notice import Dropped, field_name, thinking_losses, unvend
 from gateway.dialects.ollama_chat.images import data_of
 from gateway.dialects.ollama_chat.options import OWN, write_options
 from gateway.dialects.ollama_chat.request import CHAT, DIALECTS, fields_of
+from gateway.dialects.pairing import paired
 from gateway.dialects.protocol import Rendered, Target
 from gateway.dialects.stored import refuse_stored
 from gateway.errors import BadRequest
@@ -89,7 +90,7 @@ class _History:
         """Return the messages; images in results follow in a message of the user's, after all results of a turn."""
         out: list[dict[str, Any]] = []
         pictures: list[dict[str, Any]] = []
-        for message in self._chat.messages:
+        for message in self._chat.messages if self._own else paired(self._chat.messages, in_order=True):
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             rest = tuple(part for part in message.parts if not isinstance(part, ToolResult))
             if results and not rest and not self._own:
@@ -100,7 +101,10 @@ class _History:
                 out += pictures
                 pictures = []
                 out.append(self._message(message, rest))
-        return out + pictures
+        out += pictures
+        # A message of which nothing could be carried is left out, unless the chat would then be empty.
+        said = [wire for wire in out if self._own or wire.keys() > {"role", "content"} or wire["content"].strip()]
+        return said or out
 
     def _message(self, message: Message, parts: tuple[Part, ...]) -> dict[str, Any]:
         if not self._own:
@@ -139,7 +143,8 @@ class _History:
     def _document(self, part: Document) -> str:
         text = part.text if part.text is not None else self._content(part.parts)
         if not text:
-            self._dropped.add("file_data" if part.data is not None else "file_id" if part.file_id else "file_url")
+            name = "file_id" if part.file_id and part.data is None else "file_url" if part.url else "file_data"
+            self._dropped.add(name if self._chat.dialect != "anthropic" or part.file_id else "document")
             return ""
         title = ", ".join(word for word in (part.title, part.context) if word)
         return f"{title}\n{text}" if title else text
@@ -161,7 +166,7 @@ class _History:
             if isinstance(part, Image):
                 data = data_of(part)
                 if data is None:
-                    self._dropped.add("file_id" if part.url is None else "image_url")
+                    self._dropped.add("file_id" if part.url is None else field_name("image", self._chat.dialect))
                     continue
                 found.append(data)
                 if part.detail is not None:
@@ -174,7 +179,10 @@ class _History:
         wire: dict[str, Any] = {"id": call.id} if self._ids else {}
         if not self._own:
             self._dropped.add_set((*unvendored(call.extra).items(), ("cache_control", call.cache_control)))
-        return wire | {"function": {"name": call.name, "arguments": object_of(call)}}
+        arguments = object_of(call)
+        if is_lost(call, arguments):
+            self._dropped.add("arguments")
+        return wire | {"function": {"name": call.name, "arguments": arguments}}
 
     def _result(self, result: ToolResult, pictures: list[dict[str, Any]]) -> dict[str, Any]:
         content = self._content(result.parts)
@@ -195,13 +203,14 @@ def _tools(chat: ChatRequest, own: bool, dropped: Dropped) -> list[dict[str, Any
     choice = chat.tool_choice
     if choice is not None and choice.mode == "none":
         return []
+    ours = {tool.name for tool in chat.tools if tool.kind in ("function", "custom")}
     allowed = set(choice.allowed) if choice is not None else set()
     if choice is not None and choice.mode in ("required", "tool"):
         dropped.add("tool_choice")
-        allowed |= {choice.name} if choice.name else set()
+        allowed |= {choice.name} & ours if choice.name else set()
     if chat.parallel_tool_calls is False and chat.tools:
         dropped.add("parallel_tool_calls")
-    tools = (tool for tool in chat.tools if not allowed or tool.name in allowed)
+    tools = (tool for tool in chat.tools if not allowed or tool.name in allowed or tool.name not in ours)
     return [wire for tool in tools if (wire := _tool(tool, own, dropped)) is not None]
 
 
@@ -229,9 +238,12 @@ def _write_rest(body: dict[str, Any], chat: ChatRequest, target: Target, own: bo
     """Write what both requests share. `stream` is always said: Ollama streams when it is absent."""
     if chat.n is not None and chat.n > 1:
         raise BadRequest("n: this target gives one answer a request; send n requests instead", param="n")
+    if chat.max_tokens == 0 and chat.dialect == "anthropic":  # it would only warm a cache there
+        raise BadRequest("max_tokens must be at least 1 for this target", param="max_tokens")
     body["stream"] = chat.stream
     if chat.output is not None:
         body["format"] = _format(chat.output)
+        dropped.add_set({"description": chat.output.description})
     think = _think(chat.thinking, target, own)
     if think is not None:
         body["think"] = think
@@ -261,7 +273,7 @@ def _format(output: OutputFormat) -> Any:
 
 def _think(thinking: Thinking | None, target: Target, own: bool) -> bool | str | None:
     """Return `think`: on or off, or a level for the models that know levels and cannot be turned off."""
-    if thinking is None:
+    if thinking is None or (thinking.mode == "effort" and thinking.effort is None):
         return None
     if thinking.mode == "disabled" or thinking.effort == "none":
         return False

@@ -110,12 +110,13 @@ _ENDINGS = {
 
 
 class ContentRenderer:
-    """Writes parts for one request and notes what was left out. `own` says the request was this dialect's."""
+    """Writes parts for one request and notes what was left out. `dialect` is the request's own."""
 
-    __slots__ = ("_keep_cache", "_own", "dropped")
+    __slots__ = ("_keep_cache", "_own", "_url_name", "dropped")
 
-    def __init__(self, own: bool, keep_cache: bool, dropped: list[str]) -> None:
-        self._own = own
+    def __init__(self, dialect: str, keep_cache: bool, dropped: list[str]) -> None:
+        self._own = dialect == NAME
+        self._url_name = "file_url" if dialect == "openai_responses" else "document"
         self._keep_cache = keep_cache
         self.dropped = dropped
 
@@ -174,7 +175,7 @@ class ContentRenderer:
         elif part.file_id is not None and self._own:
             file["file_id"] = part.file_id
         else:  # chat has no part for a file by URL, and another vendor's file ids mean nothing here
-            self.dropped.append("file_id" if part.file_id is not None else "document")
+            self.dropped.append("file_id" if part.file_id is not None else self._url_name)
             return []
         if self._own and part.title is not None:
             file["filename"] = part.title

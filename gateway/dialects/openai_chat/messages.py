@@ -16,9 +16,12 @@ from gateway.dialects.openai_chat.answer import vendor_extra
 from gateway.dialects.openai_chat.content import ContentRenderer
 from gateway.dialects.openai_chat.thinking import block_of, carrier
 from gateway.dialects.openai_chat.tools import LEGACY, NAME
+from gateway.dialects.pairing import paired
 from gateway.dialects.protocol import Target
 
 TOOL_ERROR = "[tool error] "
+FIRST_USER = "."
+"""What stands in when nobody but the assistant has spoken (S13)."""
 
 
 class MessageRenderer:
@@ -30,13 +33,13 @@ class MessageRenderer:
         self._legacy = any(tool.dialect == LEGACY for tool in chat.tools)
         self._quirks = target.quirks
         self._dropped = dropped
-        self._content = ContentRenderer(self._own, self._own or bool(target.quirks.get("cache_control")), dropped)
+        self._content = ContentRenderer(chat.dialect, self._own or bool(target.quirks.get("cache_control")), dropped)
         self._names: dict[str, str] = {}
         self._pending: list[dict[str, Any]] = []
 
     def render(self) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = []
-        for message in self._chat.messages:
+        for message in self._chat.messages if self._own else paired(self._chat.messages):
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             if not results:
                 self._flush(out)
@@ -50,6 +53,8 @@ class MessageRenderer:
             if wire is not None:
                 self._pending.extend(_as_list(wire["content"]))
         self._flush(out)
+        if out and not self._own and all(wire["role"] in ("assistant", "tool") for wire in out):
+            out.insert(0, {"role": "user", "content": FIRST_USER})
         return out
 
     def _flush(self, out: list[dict[str, Any]]) -> None:

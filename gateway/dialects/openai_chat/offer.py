@@ -35,6 +35,8 @@ class ToolRenderer:
         if rendered:
             out["tools"] = rendered
         if not out and not self._own:
+            if chat.tools and chat.tool_choice is not None and chat.tool_choice.mode in ("required", "tool"):
+                self._dropped.append("tool_choice")
             return {}
         choice = self._choice(legacy=bool(legacy))
         if choice is not None:

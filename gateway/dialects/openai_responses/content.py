@@ -144,7 +144,7 @@ class ContentRenderer:
         else:
             self.dropped.append("file_id")
             return []
-        if self._own and part.title is not None:
+        if part.title is not None:
             file["filename"] = part.title
         context = heading[1:] if part.title else heading
         return [*context, self._with_extra(file, part.extra, part.cache_control)]

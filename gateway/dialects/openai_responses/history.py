@@ -15,6 +15,7 @@ from gateway.dialects.openai_chat.messages import TOOL_ERROR
 from gateway.dialects.openai_responses.carrier import ORIGIN, is_carrier
 from gateway.dialects.openai_responses.content import NAME, ContentRenderer, responses_annotations
 from gateway.dialects.openai_responses.items import KEPT, plain_text
+from gateway.dialects.pairing import paired
 
 
 class ItemRenderer:
@@ -29,7 +30,7 @@ class ItemRenderer:
 
     def render(self) -> tuple[str | None, list[dict[str, Any]]]:
         """Return instructions and input."""
-        messages = list(self._chat.messages)
+        messages = list(self._chat.messages if self._own else paired(self._chat.messages))
         leading: list[str] = []
         while messages and messages[0].role in ("system", "developer"):
             text = plain_text(messages[0].parts)

@@ -11,12 +11,13 @@ from typing import Any
 from gateway.chat import ChatRequest, OutputFormat, Tool, ToolChoice
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import lost_names, thinking_losses
+from gateway.dialects.notice import field_name, lost_names, thinking_losses
 from gateway.dialects.openai_chat.render import effort_of, format_name, needs_newer_limit
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.openai_responses.content import NAME
 from gateway.dialects.openai_responses.history import ItemRenderer
 from gateway.dialects.protocol import Rendered, Target
+from gateway.errors import BadRequest
 
 CHAT = "openai_chat"
 _SMALLEST_LIMIT = 16
@@ -65,9 +66,14 @@ def settings(chat: ChatRequest, dropped: list[str]) -> dict[str, Any]:
             body["tool_choice"] = choice
         else:
             dropped.append("tool_choice")
+    elif chat.tools and chat.tool_choice is not None and chat.tool_choice.mode in ("required", "tool"):
+        dropped.append("tool_choice")
     if chat.parallel_tool_calls is not None and (tools or own):
         body["parallel_tool_calls"] = chat.parallel_tool_calls
     if chat.max_tokens is not None:
+        if chat.max_tokens < 1 and not own:
+            name = chat.max_tokens_name or field_name("limit", chat.dialect)
+            raise BadRequest(f"{name} must be at least 1 for this target", param=name)
         body["max_output_tokens"] = chat.max_tokens if own else max(chat.max_tokens, _SMALLEST_LIMIT)
     if chat.temperature is not None:
         body["temperature"] = chat.temperature
@@ -78,7 +84,7 @@ def settings(chat: ChatRequest, dropped: list[str]) -> dict[str, Any]:
         body["text"] = {"format": _format(chat.output, own)}
     if (reasoning := _reasoning(chat, own)) is not None:
         body["reasoning"] = reasoning
-    if chat.user is not None and not (own and chat.extra.get("safety_identifier") == chat.user):
+    if chat.user is not None and chat.extra.get("safety_identifier") != chat.user:
         body["user"] = chat.user
     if chat.metadata is not None:
         if own or chat.dialect == CHAT:
@@ -98,7 +104,7 @@ def _unsayable(chat: ChatRequest, dropped: list[str]) -> None:
     if chat.stop:
         dropped.append("stop_sequences" if chat.dialect == "anthropic" else "stop")
     if chat.n is not None and chat.n > 1:
-        dropped.append("n")
+        raise BadRequest("n: this target gives one answer a request; send n requests instead", param="n")
     for name in ("top_k", "seed", "frequency_penalty", "presence_penalty"):
         if getattr(chat, name) is not None:
             dropped.append(name)
