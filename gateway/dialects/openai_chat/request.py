@@ -131,6 +131,7 @@ class _Messages:
 def _call(value: object, at: str, unread: list[str]) -> ToolCall:
     fields = Fields(value, at, unread)
     kind = fields.text("type")
+    fields.any("index")  # of the stream the client accumulated; the list says it already
     custom = fields.object("custom")
     if kind == "custom" and custom is not None:
         name, text = custom.needed("name"), custom.text("input")
