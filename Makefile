@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOME_DIR ?= .
 TESTS ?=
 
-.PHONY: help run test test-real model check lint format lock clean bench fuzz soak system
+.PHONY: help run test test-real model check lint format lock clean bench fuzz soak matrix system
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
 
 fuzz: $(VENV)/.dev  ## the fuzz tests with 2,000 examples each instead of 100
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/fuzz
+
+matrix: $(VENV)/.dev  ## run the tests of the translation and write their 4 x 4 matrix into docs/translation.md
+	$(BIN)/python -m pytest -p tests.matrix -m "not real" tests/wire tests/clients
 
 soak: $(VENV)/.dev  ## 200,000 requests with reloads and lost clients: memory and descriptors must stay flat
 	$(BIN)/python -m tests.soak

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from gateway.testing import Answer, ReceivedRequest, reply_json, reply_sse
+from gateway.dialects.table import DIALECTS as TABLE
+from gateway.testing import Answer, ReceivedRequest, ScriptedUpstream, Send, reply_json, reply_sse
 from tests.clients.beside import beside
-from tests.clients.model import DIALECTS, Dialect, Said, chat_plain
+from tests.clients.model import DIALECTS, Dialect, Said, answer, chat_plain
 from tests.clients.sdks import SDKS, Ask, Tool
 
 clients = pytest.mark.parametrize("client", DIALECTS)
@@ -222,3 +223,23 @@ async def test_a_stream_that_is_asked_for_plain_answers_is_still_read() -> None:
     async with beside("C", lambda _: reply_sse(["[DONE]"])) as run:
         got = await run.gateway.post(PATHS["M"], body_of("M"))
     assert got.status == 502
+
+
+@clients
+async def test_the_packages_pass_over_keep_alives(client: Dialect) -> None:
+    """A21: what the gateway writes while upstream is silent, before the first event and between two."""
+    names: dict[Dialect, str] = {"C": "openai_chat", "M": "anthropic", "R": "openai_responses", "O": "ollama"}
+    keep_alive = TABLE[names[client]].keep_alive
+    assert keep_alive
+    if client == "M":
+        assert keep_alive.startswith(b"event: ping\n")
+
+    def says(request: ReceivedRequest) -> Answer:
+        head, *events = cast("list[Any]", answer(request, Said(text="some words")))
+        silence = Send(b"%x\r\n%b\r\n" % (len(keep_alive), keep_alive))
+        return [head, *(step for event in events[:-1] for step in (silence, event)), events[-1]]
+
+    sdk = SDKS[client]
+    async with ScriptedUpstream(says) as upstream:
+        got = await sdk.ask(upstream.url, sdk.user("x"), Ask(stream=True))
+    assert got.text == "some words"

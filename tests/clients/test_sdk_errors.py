@@ -193,3 +193,14 @@ async def test_nobody_listening_is_told_without_the_upstreams_address(client: Di
         host = run.upstream.url.removeprefix("http://")
     assert raised(client, failed.value)[0] == 502
     assert host not in str(failed.value)
+
+
+@clients
+async def test_whose_fault_an_error_was_is_told(client: Dialect) -> None:
+    paths = {"C": "/v1/chat/completions", "M": "/v1/messages", "R": "/v1/responses", "O": "/api/chat"}
+    body = {"model": ASKED, "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "input": "x"}
+    async with beside("C", lambda _: refusal("C", 400)) as run:
+        theirs = await run.gateway.post(paths[client], body)
+        ours = await run.gateway.post(paths[client], {})
+    assert (theirs.status, theirs.headers["x-gateway-error-source"]) == (400, "upstream")
+    assert (ours.status, ours.headers["x-gateway-error-source"]) == (400, "gateway")
