@@ -50,7 +50,7 @@ class Cors(Plugin):
         super().__init__(options, services)
         origins: list[str] = options["origins"]
         self._all = "*" in origins and not options["credentials"]
-        patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in origins]
+        patterns = [".*" if origin == "*" else re.escape(origin).replace(r"\*", "[^/]*") for origin in origins]
         self._allowed = re.compile("|".join(patterns) or r"(?!)")
         self._credentials: bool = options["credentials"]
         self._max_age = str(int(options["max_age"]))

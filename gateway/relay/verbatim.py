@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from gateway.dialects.errors import redact_body
 from gateway.dialects.sse import Piece
 from gateway.errors import GatewayError, UpstreamError
 from gateway.relay.stream import LiveStream
@@ -85,7 +86,7 @@ class VerbatimStream(LiveStream):
                 self.commit()
             if out:
                 self.put(out)
-            self.fail(scanner.error, shown)
+            self.fail(scanner.error, redact_body(shown))  # SECURITY: upstreams repeat keys in what they say of errors
             return b""
         if not self.content:
             self.commit()

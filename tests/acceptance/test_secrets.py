@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gateway.testing import ScriptedUpstream, reply_json, running_gateway
+from gateway.testing import ScriptedUpstream, reply_json, reply_sse, running_gateway
 
 CONFIG = """
 plugins: [access_log: {{bodies: true}}]
@@ -29,3 +29,17 @@ async def test_no_secret_of_the_configuration_is_logged_even_when_the_upstream_r
             await gateway.settled()
             assert any("you are ***, *** and ***" in json.dumps(line) for line in gateway.log)
             assert "canary" not in json.dumps(gateway.log)
+
+
+async def test_an_upstreams_error_within_a_stream_passes_without_keys_and_addresses() -> None:
+    first = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "said"}}]}
+    failed = {"error": {"message": "sk-abcdefghijklmnopqrstuv is bad, see http://10.1.2.3:8/x", "code": 500, "more": 1}}
+    async with ScriptedUpstream(reply_sse([first, failed])) as upstream:
+        async with running_gateway(
+            CONFIG.format(url=upstream.url), environ={"SECOND": "b" * 9, "TOKEN": "c"}
+        ) as gateway:
+            body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+            answer = await gateway.post("/v1/chat/completions", body)
+            event = json.loads(answer.body.splitlines()[2].removeprefix(b"data: "))
+            assert event == {"error": {"message": "[removed] is bad, see [address]", "code": 500, "more": 1}}
+            assert b"[DONE]" not in answer.body
