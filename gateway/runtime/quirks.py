@@ -15,7 +15,7 @@ QUIRKS: Final[Schema] = mapping(
         "max_tokens_field": text(
             "OpenAI chat: the name of the token limit.", enum=["max_tokens", "max_completion_tokens"]
         ),
-        "developer_role": flag("OpenAI chat: the system prompt goes as role developer."),
+        "developer_role": flag("OpenAI chat: OpenAI proper; models that reason get role developer for system."),
         "reasoning_content": flag("OpenAI chat: earlier reasoning goes back as reasoning_content."),
         "reasoning_effort": flag("OpenAI chat: false when the field is refused."),
         "stream_usage": flag("OpenAI chat: false when stream_options is refused."),

@@ -49,7 +49,13 @@ def test_what_codex_always_sends_is_no_loss(target: str) -> None:
 @pytest.mark.parametrize("target", [M, R, O])
 def test_values_that_are_the_default_are_no_loss(target: str) -> None:
     asked = {"n": 1, "logprobs": False, "top_logprobs": 0, "logit_bias": {}, "store": False, "stop": None}
-    answered: dict[str, Any] = {"role": "assistant", "content": "a", "annotations": [], "refusal": None, "tool_calls": None}
+    answered: dict[str, Any] = {
+        "role": "assistant",
+        "content": "a",
+        "annotations": [],
+        "refusal": None,
+        "tool_calls": None,
+    }
     assert render(C, target, {**asked, "messages": [HI, answered, HI]})[1] == ()
 
 
@@ -285,3 +291,16 @@ def test_format_of_responses_without_strict_stays_without_it() -> None:
     strict = {**SCHEMA, "required": ["a"], "additionalProperties": False}
     wanted = {"format": {"type": "json_schema", "name": "n", "schema": strict}}
     assert render(R, C, {"text": wanted})[0]["response_format"]["json_schema"] == {"name": "n", "schema": strict}
+
+
+@pytest.mark.parametrize(("model", "role"), [("gpt-4o", "system"), ("o3-mini", "developer"), ("gpt-5", "developer")])
+def test_openai_proper_gets_developer_only_for_models_that_reason(model: str, role: str) -> None:
+    body, _ = render(M, C, {"system": "s"}, model=model, developer_role=True)
+    assert body["messages"][0]["role"] == role
+
+
+def test_openais_older_models_are_not_asked_to_reason() -> None:
+    asked = {"thinking": {"type": "adaptive"}}
+    body, dropped = render(M, C, asked, model="gpt-4o", developer_role=True)
+    assert "reasoning_effort" not in body and dropped == ("thinking",)
+    assert render(M, C, asked, model="gpt-4o")[0]["reasoning_effort"] == "medium"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.chat import ChatRequest, Message, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
+from gateway.chat import ChatRequest, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, ToolResult
 from gateway.dialects.freeform import wrapped
 from gateway.dialects.names import wire_name
 from gateway.dialects.notice import lost_names
 from gateway.dialects.openai_chat.answer import vendor_extra
 from gateway.dialects.openai_chat.content import ContentRenderer
+from gateway.dialects.openai_chat.models import cannot_reason
 from gateway.dialects.openai_chat.thinking import block_of, carrier
 from gateway.dialects.openai_chat.tools import LEGACY, NAME
 from gateway.dialects.pairing import paired
@@ -32,6 +33,8 @@ class MessageRenderer:
         self._own = chat.dialect == NAME
         self._legacy = any(tool.dialect == LEGACY for tool in chat.tools)
         self._quirks = target.quirks
+        develops = target.quirks.get("developer_role") and not cannot_reason(target.model)
+        self._system: Role = "developer" if develops else "system"
         self._dropped = dropped
         self._content = ContentRenderer(chat.dialect, self._own or bool(target.quirks.get("cache_control")), dropped)
         self._names: dict[str, str] = {}
@@ -68,7 +71,7 @@ class MessageRenderer:
             if role == "tool":
                 role = "user"
             elif role in ("system", "developer"):
-                role = "developer" if self._quirks.get("developer_role") else "system"
+                role = self._system
         content = self._content.render(parts)
         if not self._own and content == "":
             return None

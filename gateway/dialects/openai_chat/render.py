@@ -4,7 +4,8 @@ A request that came as chat is given back whole, fields without a neutral name i
 requests only what every chat server takes is sent; what a provider takes beyond that its quirks say:
 
     max_tokens_field   the name of the token limit, `max_completion_tokens` or `max_tokens`
-    developer_role     true: the system prompt goes as role `developer`
+    developer_role     true: OpenAI proper, whose models that reason take the system prompt as role `developer` and
+                       whose others refuse `reasoning_effort`
     reasoning_content  true: earlier reasoning goes back as `reasoning_content` (DeepSeek's thinking with tools)
     reasoning_effort   false: the provider refuses the field
     top_k              true: the provider takes it
@@ -21,6 +22,7 @@ from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
 from gateway.dialects.notice import lost_names, thinking_losses
 from gateway.dialects.openai_chat.messages import MessageRenderer
+from gateway.dialects.openai_chat.models import cannot_reason, needs_newer_limit
 from gateway.dialects.openai_chat.offer import ToolRenderer
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.protocol import Rendered, Target
@@ -30,7 +32,6 @@ from gateway.errors import BadRequest
 NAME = "openai_chat"
 RESPONSES = "openai_responses"
 OPENAI = (NAME, RESPONSES)
-_REASONING_MODELS = ("o1", "o3", "o4", "gpt-5")
 _STOPS = 4
 _TIERS = frozenset(("auto", "default", "flex", "scale", "priority", "fast"))
 _BUCKETS = ((1024, "minimal"), (2048, "low"), (8192, "medium"), (24576, "high"))
@@ -56,7 +57,7 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
         body["response_format"] = _format(chat.output, chat.dialect)
     if chat.thinking is not None:
         effort = effort_of(chat.thinking, own or chat.dialect == RESPONSES)
-        if effort is not None and not own and target.quirks.get("reasoning_effort") is False:
+        if effort is not None and not own and not _takes_effort(target):
             dropped.append("reasoning_effort" if chat.dialect == RESPONSES else "thinking")
         elif effort is not None:
             body["reasoning_effort"] = effort
@@ -71,6 +72,12 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     return Rendered(body=encode(body), dropped=tuple(dict.fromkeys(dropped)))
 
 
+def _takes_effort(target: Target) -> bool:
+    if target.quirks.get("developer_role") and cannot_reason(target.model):
+        return False
+    return target.quirks.get("reasoning_effort") is not False
+
+
 def _limits(body: dict[str, Any], chat: ChatRequest, target: Target, dropped: list[str]) -> None:
     if chat.max_tokens is None:
         return
@@ -82,11 +89,6 @@ def _limits(body: dict[str, Any], chat: ChatRequest, target: Target, dropped: li
     if name is None:
         name = "max_completion_tokens" if needs_newer_limit(target.model) else "max_tokens"
     body[str(name)] = chat.max_tokens
-
-
-def needs_newer_limit(model: str) -> bool:
-    """Return whether OpenAI's reasoning models, which refuse `max_tokens`, are meant (P02)."""
-    return model.rpartition("/")[2].startswith(_REASONING_MODELS)
 
 
 def _sampling(body: dict[str, Any], chat: ChatRequest, target: Target, dropped: list[str]) -> None:

@@ -12,7 +12,8 @@ from gateway.chat import ChatRequest, OutputFormat, Tool, ToolChoice
 from gateway.dialects.json import decode_any, encode, raw
 from gateway.dialects.names import wire_name
 from gateway.dialects.notice import field_name, lost_names, thinking_losses
-from gateway.dialects.openai_chat.render import effort_of, format_name, needs_newer_limit
+from gateway.dialects.openai_chat.models import needs_newer_limit
+from gateway.dialects.openai_chat.render import effort_of, format_name
 from gateway.dialects.openai_chat.strict import is_strict
 from gateway.dialects.openai_responses.content import NAME
 from gateway.dialects.openai_responses.history import ItemRenderer
