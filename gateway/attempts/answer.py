@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
+from hashlib import sha256
 
 import msgspec
 from aiohttp import hdrs
@@ -152,7 +153,8 @@ class Answers:
         if is_read:
             if status == 204 or not body:
                 raise UpstreamError("bad_response", "the upstream answered without a body")
-            exchange.usage = dialect.usage(body)
+            if not rewritten:
+                exchange.usage = dialect.usage(body)
         elif (endpoint := exchange.request.endpoint) is not None and endpoint.name in EMBEDDINGS:
             body = embedded(exchange, endpoint, body, native=sent.native)
             headers.setdefault(hdrs.CONTENT_TYPE, "application/json")
@@ -162,7 +164,7 @@ class Answers:
             if sent.provider.quirks.get("think_tags"):
                 parsed = untagged(parsed)
             answer = await rewrite(self._chain, sent.attempt, parsed)
-            exchange.usage = answer.usage or exchange.usage
+            exchange.usage = answer.usage
             body = exchange.dialect.render_reply(answer, self._context(exchange))
             headers[hdrs.CONTENT_TYPE] = "application/json"
         else:
@@ -183,12 +185,23 @@ class Answers:
         route = exchange.route
         upstreams = route is not None and route.model_echo == "upstream"
         return AnswerContext(
-            id=exchange.id,
+            id=answer_id(exchange),
             model="" if upstreams else exchange.request.model,
             now_s=self._clock.time(),
             request=exchange.chat,
             duration_ns=int((exchange.deadline.now() - exchange.started_at_s) * 1e9),
         )
+
+
+def answer_id(exchange: Exchange) -> str:
+    """Return what the ids of an answer and of its items are made of.
+
+    The exchange's id serves when the gateway made it. One that the client chose may hold any character, be longer than
+    the 64 that OpenAI takes back, or be the same for a whole conversation, in which items must differ.
+    """
+    if "x-request-id" not in exchange.request.headers:
+        return exchange.id
+    return sha256(f"{exchange.id} {exchange.started_at_s}".encode()).hexdigest()[:32]
 
 
 def parser_of(sent: Sent) -> StreamParser:

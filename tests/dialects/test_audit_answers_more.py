@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from tests.dialects.audit import (
     DONE,
+    PATHS,
     R_USAGE,
     SPLITS,
     bench,
@@ -22,6 +24,7 @@ from tests.dialects.audit import (
     m_start,
     o_line,
     o_reply,
+    question,
     r_events,
     r_reply,
     sse,
@@ -153,3 +156,19 @@ async def test_o06_durations_are_what_the_answer_took(target: str) -> None:
             table.told(target, STREAMS[target] if stream else PLAIN[target])
             last = json.loads((await table.ask("o", target, stream=stream)).body.splitlines()[-1])
             assert last["total_duration"] == last["eval_duration"] > 100_000, stream
+
+
+@pytest.mark.parametrize(("client", "target"), [pair for pair in PAIRS if pair[0] != "o"])
+async def test_f09_ids_are_plain_and_new_whatever_request_id_the_client_sends(client: str, target: str) -> None:
+    async with bench() as table:
+        seen = []
+        for _ in range(2):
+            table.told(target, PLAIN[target])
+            body = question(client, target, False, None)
+            got = await table.gateway.post(
+                PATHS[client], body, headers={"x-request-id": "a.session/of:mine" + "x" * 100}
+            )
+            answer = got.json()
+            seen += [answer["id"]] if client in "cm" else [item["id"] for item in answer.get("output", ())]
+        assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", each) for each in seen)
+        assert len(set(seen)) == len(seen)
