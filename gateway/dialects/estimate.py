@@ -11,6 +11,7 @@ A megabyte takes about ten milliseconds: characters are classed by `bytes.transl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from gateway.chat import (
@@ -37,10 +38,21 @@ BASE64_PER_TOKEN = 8
 PER_MESSAGE, PER_TOOL, WITH_TOOLS, PER_REQUEST = 6, 14, 550, 10
 """What roles, tool headings and the vendors' own prompt about tools cost; Anthropic's page gives up to 530 for that."""
 LONG_WORD = 14
-_LOWER, _UPPER, _DIGITS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"0123456789"
-_HIGH = bytes(range(128, 256))
-_SPACES = b" \t\n\r\v\f"
-_LETTERS_ALONE = bytes(byte if byte in _LOWER + _UPPER else 32 for byte in range(256))
+
+
+def _class_of(byte: int) -> int:
+    """Return what stands for a character: a letter, A capital, 0 digit, ~ beyond ASCII, space, or a mark."""
+    if byte >= 128:
+        return ord("~")
+    character = chr(byte)
+    if character.isalpha():
+        return ord("A" if character.isupper() else "a")
+    return ord("0" if character.isdigit() else " " if character.isspace() else ".")
+
+
+_CLASSES = bytes(map(_class_of, range(256)))
+_LETTER_OR_NOT = bytes(97 if byte in b"aA" else 32 for byte in range(256))
+_LONG = re.compile(rb"a{%d,}" % (LONG_WORD + 1))
 
 
 def tokens_in(text: str) -> int:
@@ -48,17 +60,16 @@ def tokens_in(text: str) -> int:
     if not text:
         return 0
     raw = text.encode("utf-8", "surrogatepass")
-    words = raw.translate(_LETTERS_ALONE).split()
-    letters = sum(map(len, words))
-    long = sum(len(word) for word in words if len(word) > LONG_WORD)
-    upper = len(raw) - len(raw.translate(None, _UPPER))
-    digits = len(raw) - len(raw.translate(None, _DIGITS))
-    high = len(raw) - len(raw.translate(None, _HIGH))
-    spaces = len(raw) - len(raw.translate(None, _SPACES))
+    classes = raw.translate(_CLASSES)
+    upper, digits, high, spaces = (classes.count(kind) for kind in (b"A", b"0", b"~", b" "))
+    shape = classes.translate(_LETTER_OR_NOT)
+    letters = shape.count(b"a")
+    words = shape.count(b" a") + shape.startswith(b"a")
+    long = sum(map(len, _LONG.findall(shape))) if b"a" * (LONG_WORD + 1) in shape else 0
     marks = len(raw) - letters - digits - high - spaces
     lines = raw.count(b"\n")
-    runs = max(0, spaces - lines - len(words))
-    sixths = 2 * letters + 4 * len(words) + long + 3 * upper + 4 * high + 3 * runs
+    runs = max(0, spaces - lines - words)
+    sixths = 2 * letters + 4 * words + long + 3 * upper + 4 * high + 3 * runs
     return -(-sixths // 6) + digits + marks + lines
 
 

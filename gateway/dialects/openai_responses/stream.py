@@ -24,6 +24,7 @@ from gateway.chat import (
     ToolCallDelta,
 )
 from gateway.dialects.json import decode_event
+from gateway.dialects.names import made_id
 from gateway.dialects.openai_chat.counts import count, usage_of
 from gateway.dialects.openai_chat.stream import TOO_LARGE, TRUNCATED, failure_of
 from gateway.dialects.openai_responses.content import NAME
@@ -53,6 +54,7 @@ class ResponsesStreamParser:
         self._framer = SseFramer()
         self._items: dict[int, _Item] = {}
         self._started = self._ended = False
+        self._id = ""
         self._calls = self._blocks = 0
         self._kinds: set[type] = set()
         self.finished = False
@@ -136,9 +138,10 @@ class ResponsesStreamParser:
         self._started = True
         fields = response if isinstance(response, dict) else {}
         response_id, model = fields.get("id"), fields.get("model")
+        self._id = response_id if isinstance(response_id, str) else ""
         out.append(
             Start(
-                response_id if isinstance(response_id, str) else "",
+                self._id,
                 model if isinstance(model, str) else "",
                 count(fields.get("created_at")),
             )
@@ -184,7 +187,7 @@ class ResponsesStreamParser:
             item.call, item.custom = self._calls, value.get("type") == "custom_tool_call"
             self._calls += 1
             extra = {"namespace": value["namespace"]} if value.get("namespace") else None
-            call_id = call_id if isinstance(call_id, str) else ""
+            call_id = call_id if isinstance(call_id, str) else made_id(self._id, item.call, name)
             out.append(ToolCallDelta(item.call, id=call_id, name=name, custom=item.custom, extra=extra))
 
     def _argue(self, item: _Item, text: str, out: list[Event]) -> None:
