@@ -63,12 +63,14 @@ class Members:
         return None if raw is None or raw == _NULL else raw
 
     def _read(self, key: str, decode: Any, kind: str) -> Any:
-        raw = self.take(key)
+        raw = self._raw.pop(key, None)
         if raw is None:
             return None
         try:
             return decode(raw)
         except ODD_JSON:
+            if raw == _NULL:
+                return None
             self.fail(key, f"expected {kind}")
 
     def text(self, key: str) -> str | None:
@@ -137,6 +139,8 @@ class Members:
 
     def whole(self) -> dict[str, Any]:
         """Return everything not yet read, decoded, and leave nothing."""
+        if not self._raw:
+            return {}
         rest = {key: self.value(key) for key in list(self._raw)}
         return {key: value for key, value in rest.items() if value is not None}
 

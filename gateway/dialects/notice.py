@@ -53,6 +53,8 @@ def lost_names(fields: Mapping[str, object] | Iterable[tuple[str, object]]) -> l
     Null, false, an empty list and what every target does anyway ask for nothing, and a name that begins with `@`
     is the source dialect's own book-keeping (ids of items, their status).
     """
+    if not fields:
+        return []  # as nearly always
     names: list[str] = []
     for name, value in fields.items() if isinstance(fields, Mapping) else fields:
         if value is None or value is False or value == [] or name[:1] == "@" or (name, value) in _ALREADY_SO:

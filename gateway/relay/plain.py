@@ -88,11 +88,17 @@ def fold(reply: ChatReply, events: Iterable[Event]) -> ChatReply:
 
 
 async def rewrite(chain: Chain, attempt: Attempt, reply: ChatReply) -> ChatReply:
-    """Return `reply` passed through every transform, shown to every observer. Raises: what a transform raises."""
+    """Return `reply` passed through every transform, shown to every observer. Raises: what a transform raises.
+
+    Without a transform it is returned as it came: taking it apart only to fold it again costs more than to read it.
+    """
     exchange = attempt.exchange
     if reply.usage is None:
         reply = replace(reply, usage=counted_reply(exchange, reply))
         exchange.headers["x-gateway-estimated"] = "true"
+    if not exchange.transforms and not chain.transformers:
+        watch(chain, attempt, reply)
+        return reply
     show = chain.watcher(exchange)
     out: list[Event] = []
     async for event in chain.transformed(exchange, _aiter(events_of(reply))):
