@@ -24,6 +24,7 @@ import uvloop
 
 from benchmarks.clocks import cpu_ns, machine_busy_s
 from benchmarks.scenarios import Scenario
+from benchmarks.translation import without_id
 
 SETTLE_S = 0.05  # what a system still does when the last byte has arrived (its log, its pool) belongs to its account
 ROUND_LIMIT_S = 120.0
@@ -65,6 +66,7 @@ class Phase:
     def __init__(self, scenario: Scenario, host: str, loop: asyncio.AbstractEventLoop) -> None:
         self.scenario = scenario
         self.request, self.answer = scenario.request(host), scenario.answer()
+        self.translated = scenario.client != "openai_chat"
         self.latencies_ns: list[int] = []
         self.over: asyncio.Future[None] = loop.create_future()
         self._loop = loop
@@ -157,6 +159,8 @@ class Line(asyncio.Protocol):
         took_ns = time.perf_counter_ns() - self._asked_at_ns
         pieces, phase = self._pieces, self.phase
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if phase.translated:
+            body = without_id(body)
         pieces.clear()
         status = self._parser.get_status_code()
         if status != 200 or body != phase.answer:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.translation import REQUEST_ID, translated_plain, translated_stream
+from benchmarks.translation import translated_plain, translated_stream
 
 ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?")
 MODEL_ASKED = "bench"
@@ -67,7 +67,7 @@ class Scenario:
             f"POST /v1/{'chat/completions' if own else 'messages'} HTTP/1.1\r\nHost: {host}\r\n"
             "Accept: application/json\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer sk-bench-0000000000000000\r\nUser-Agent: bench/1\r\n"
-            + ("" if own else f"anthropic-version: 2023-06-01\r\nx-request-id: {REQUEST_ID}\r\n")
+            + ("" if own else "anthropic-version: 2023-06-01\r\n")
             + f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

@@ -1,17 +1,18 @@
 """What a Messages client must get for the mock's chat answers: the dialects' own words, so that no byte goes unchecked.
 
-The client names the request's id, which the answer's ids are made of; the rest of an answer is the same every time.
+An answer's id is new each time and taken out before bytes are compared; the rest is the same every time.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from gateway.dialects.protocol import AnswerContext
 from gateway.dialects.table import DIALECTS
 
-REQUEST_ID = "bench-0000000000000000"
 UPSTREAM = DIALECTS["openai_chat"]
+_ID = re.compile(rb'"(msg_)[0-9a-f]{32}"')
 
 
 def translated_plain(body: bytes, client: str, model: str) -> bytes:
@@ -27,5 +28,10 @@ def translated_stream(body: bytes, client: str, model: str) -> bytes:
     return b"".join([*map(renderer.render, events), renderer.end()])
 
 
+def without_id(body: bytes) -> bytes:
+    """Return a Messages answer with its id as short as the answers above have it."""
+    return _ID.sub(rb'"\1"', body, count=1)
+
+
 def _context(model: str) -> AnswerContext:
-    return AnswerContext(id=REQUEST_ID, model=model, now_s=0.0)
+    return AnswerContext(id="", model=model, now_s=0.0)
