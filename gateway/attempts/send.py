@@ -116,7 +116,7 @@ class Sender:
                 target=exchange.headers.get("x-gateway-target"),
                 attempt=attempt.number,
                 method=request.method,
-                path=request.path,
+                path=request.path.partition("?")[0],  # SECURITY: some clients put their key into the query
                 dialect=dialect.name,
                 verbatim=native,
                 body_bytes=len(body),

@@ -43,3 +43,30 @@ async def test_an_upstreams_error_within_a_stream_passes_without_keys_and_addres
             event = json.loads(answer.body.splitlines()[2].removeprefix(b"data: "))
             assert event == {"error": {"message": "[removed] is bad, see [address]", "code": 500, "more": 1}}
             assert b"[DONE]" not in answer.body
+
+
+NOSY = """
+    from gateway.plugin import Plugin
+
+    class Nosy(Plugin):
+        async def handle(self, exchange, call_next):
+            url = "https://me:canary-password@host.example/x?api_key=canary-in-a-query&b=1"
+            self.services.log.info("nosy", headers=dict(exchange.request.headers), url=url)
+            return await call_next(exchange)
+"""
+
+
+async def test_headers_and_addresses_that_a_plugin_logs_are_without_credentials() -> None:
+    given = {"X-Api-Key": "canary-1", "Cookie": "session=canary-2; b=c", "x-other": "kept"}
+    said = {"role": "assistant", "content": "hi"}
+    answer = {"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+    async with ScriptedUpstream(reply_json(answer)) as upstream:
+        config = CONFIG.format(url=upstream.url).replace("plugins: [", "plugins: [nosy, ")
+        environ = {"SECOND": "b" * 9, "TOKEN": "c"}
+        async with running_gateway(config, plugins={"nosy": NOSY}, environ=environ) as gateway:
+            body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+            assert (await gateway.post("/v1/chat/completions?key=canary-4", body, headers=given)).status == 200
+            (line,) = gateway.events("nosy")
+            assert line["url"] == "https://***@host.example/x?api_key=***&b=1"
+            assert line["headers"]["x-other"] == "kept" and line["headers"]["Cookie"] == "***"
+            assert "canary" not in json.dumps(gateway.log)
