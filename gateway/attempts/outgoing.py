@@ -115,6 +115,8 @@ def headers_for(
     client = exchange.request.headers
     is_json = exchange.request.fields is not None
     headers = client_headers(client, provider, is_json=is_json) if native else []
+    if "anthropic-beta" in client and provider.dialect not in ("anthropic", "echo"):
+        headers = [pair for pair in headers if pair[0].lower() != "anthropic-beta"]
     if is_json:
         headers.append(("content-type", "application/json"))
     headers.append(("accept-encoding", "identity"))

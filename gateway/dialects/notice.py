@@ -12,6 +12,7 @@ _IN_DIALECT = {
     "image": {
         "openai_chat": "image_url",
         "openai_responses": "image_url",
+        "anthropic": "image",
         "ollama": "images",
         "ollama_generate": "images",
     },

@@ -19,6 +19,7 @@ from msgspec import Struct
 DEFAULT_VERSION = "2023-06-01"
 NO_SAMPLING_SINCE = "2026-10-21"
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2}))?(?!\d)")
+_UNNUMBERED = {"claude-mythos-preview": (4, 7)}
 _LARGEST = (((4, 5), 64_000), ((4, 0), 32_000), ((3, 7), 64_000), ((3, 5), 8_192))
 
 
@@ -44,7 +45,7 @@ class Traits(Struct, frozen=True, kw_only=True):
 def traits_of(model: str, quirks: Mapping[str, Any]) -> Traits:
     """Return what `model` takes."""
     match = _VERSION.search(model)
-    release = (int(match[1]), int(match[2] or 0)) if match else None
+    release = (int(match[1]), int(match[2] or 0)) if match else _UNNUMBERED.get(model.rpartition("/")[2])
     known = release or (0, 0)
     thinking = "adaptive" if known >= (4, 6) else "budget" if release is None or known >= (3, 7) else "none"
     largest = next((tokens for since, tokens in _LARGEST if known >= since), 4096)
