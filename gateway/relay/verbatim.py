@@ -56,9 +56,11 @@ class VerbatimStream(LiveStream):
         scanner = self._scanner
         rest = self._framer.tail
         if error is None and rest:
-            scanner.see(rest + b"\n\n")
+            # An empty line ends an event of SSE; among lines of JSON the ollama packages would read it as a broken one.
+            rest += b"\n\n" if self.dialect.stream_type == "text/event-stream" else b"\n"
+            scanner.see(rest)
             if scanner.error is not None or scanner.terminated:
-                out = self._stop([], rest + b"\n\n")
+                out = self._stop([], rest)
                 if out:
                     self.put(out)
                 return

@@ -76,7 +76,7 @@ async def test_break_before_content_is_an_http_error(row: str) -> None:
     target, end, kind, status = BREAKS[row]
     async with bench() as table:
         for client in CLIENTS:
-            for split in SPLITS:
+            for split in ("whole", "bytes") if client == "m" else ("events",):
                 table.told(target, HEADS[target] + end, split)
                 got = await table.ask(client, target, stream=True)
                 assert got.status == (529 if client == "m" and status == 503 else status), (client, split, got.body)

@@ -172,3 +172,11 @@ async def test_f09_ids_are_plain_and_new_whatever_request_id_the_client_sends(cl
             seen += [answer["id"]] if client in "cm" else [item["id"] for item in answer.get("output", ())]
         assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", each) for each in seen)
         assert len(set(seen)) == len(seen)
+
+
+async def test_o01_a_last_line_without_its_newline_is_one_line_for_ollamas_client_too() -> None:
+    whole = b"".join(lines(o_line(content="hi"), o_reply({}))).rstrip(b"\n")
+    async with bench() as table:
+        for split in SPLITS:
+            table.told("o", [whole], split)
+            assert (await heard(table, "o", "o", stream=True))["text"] == "hi"

@@ -53,7 +53,7 @@ answers = st.fixed_dictionaries(
         "piece": st.integers(1, 5),
     }
 )
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def bits(text: str, size: int) -> list[str]:

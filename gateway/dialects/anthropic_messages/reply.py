@@ -34,6 +34,7 @@ _NAMES = {
     "refusal": "refusal",
     "pause": "pause_turn",
 }
+_BARE_TEXT = {"type", "text"}
 CARRIED = ("stop_details", "container", "context_management", "diagnostics")
 """Members of an answer that only Anthropic's clients understand; they come and go through `extra`."""
 
@@ -116,7 +117,13 @@ def _part(block: Members) -> Part | None:
 def render_reply(reply: ChatReply, context: AnswerContext) -> bytes:
     """Return the message for a client; without content it is an empty list, never an empty text."""
     names = original_names(context.request)
-    blocks = [block for part in reply.parts if (block := answer_block(part, names)) is not None]
+    blocks: list[Block] = []
+    for part in reply.parts:
+        block = answer_block(part, names)
+        if block is not None and blocks and block.keys() == blocks[-1].keys() == _BARE_TEXT:
+            blocks[-1]["text"] += block["text"]  # as in a stream, where nothing parts the two
+        elif block is not None:
+            blocks.append(block)
     for index, block in enumerate(blocks):
         if block["type"] == "tool_use":
             block["id"] = call_id(block["id"], context, index)

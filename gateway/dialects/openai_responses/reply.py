@@ -121,7 +121,7 @@ def output_items(reply: ChatReply, context: AnswerContext) -> list[dict[str, Any
             if said is None:
                 said = message_item(f"msg_{context.id}_{number}", [])
                 out.append(said)
-            said["content"].append(_content(part))
+            _say(said["content"], part)
             continue
         match part:
             case Reasoning():
@@ -146,7 +146,14 @@ def output_items(reply: ChatReply, context: AnswerContext) -> list[dict[str, Any
     return out
 
 
-def _content(part: Text | Refusal) -> dict[str, Any]:
+def _say(content: list[dict[str, Any]], part: Text | Refusal) -> None:
+    """Add a part to a message; text goes on in the part before, as in a stream, where nothing parts the two."""
     if isinstance(part, Refusal):
-        return {"type": "refusal", "refusal": part.text}
-    return text_part(part.text, responses_annotations(part.annotations, 0, len(part.text)))
+        content.append({"type": "refusal", "refusal": part.text})
+        return
+    if not content or content[-1]["type"] != "output_text":
+        content.append(text_part("", []))
+    last = content[-1]
+    start = len(last["text"])
+    last["text"] += part.text
+    last["annotations"] += responses_annotations(part.annotations, start, len(last["text"]))
