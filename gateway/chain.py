@@ -7,7 +7,7 @@ The chain goes down in the file's order and back up in reverse.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from gateway.chat import Event
@@ -18,6 +18,8 @@ from gateway.plugin import Log, Plugin
 Handle = Callable[[Exchange], Awaitable[Reply]]
 Try = Callable[[Attempt], Awaitable[Reply]]
 HOOKS = ("identify", "handle", "attempt", "observe", "transform", "complete", "finish")
+INSIDE = ("gateway.attempts", "gateway.relay", "gateway.server", "gateway.upstream")
+"""Who works inside the innermost hook, or around the outermost."""
 
 
 def overrides(plugin: Plugin, hook: str) -> bool:
@@ -105,11 +107,13 @@ class Chain:
     def blame(self, error: BaseException) -> str | None:
         """Return the name of the plugin in whose hook `error` was raised, None when in no plugin's.
 
-        Read off the traceback, so that naming the culprit costs a request that succeeds nothing.
+        Read off the traceback, so that naming the culprit costs a request that succeeds nothing. What the gateway
+        itself raised further in only passed through the hook.
         """
         name = None
-        for code in _frames(error.__traceback__):
-            name = self._names.get(code, name)
+        for frame in _frames(error.__traceback__):
+            inside = str(frame.f_globals.get("__name__")).startswith(INSIDE)
+            name = None if inside else self._names.get(frame.f_code, name)
         return name
 
 
@@ -125,7 +129,7 @@ def _bind(hook: Callable[[Any, Any], Awaitable[Reply]], call_next: Any) -> Any:
     return step
 
 
-def _frames(traceback: TracebackType | None) -> Iterator[CodeType]:
+def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
     while traceback is not None:
-        yield traceback.tb_frame.f_code
+        yield traceback.tb_frame
         traceback = traceback.tb_next
