@@ -249,11 +249,13 @@ class Start(Struct, frozen=True, tag=True):
 
 
 class TextDelta(Struct, frozen=True, tag=True):
-    """More text. `refusal` marks a refusal's words; `annotations` are citations of the source dialect."""
+    """More text. `refusal` marks a refusal's words; `annotations` are citations of the source dialect, about the last
+    `cited` characters so far (0: the source did not say)."""
 
     text: str
     refusal: bool = False
     annotations: tuple[JSON, ...] = ()
+    cited: int = 0
 
 
 class ReasoningDelta(Struct, frozen=True, tag=True):

@@ -35,7 +35,7 @@ def events_of(reply: ChatReply) -> list[Event]:
     for part in reply.parts:
         match part:
             case Text():
-                events.append(TextDelta(part.text, annotations=part.annotations))
+                events.append(TextDelta(part.text, annotations=part.annotations, cited=len(part.text)))
             case Refusal():
                 events.append(TextDelta(part.text, refusal=True))
             case Reasoning():

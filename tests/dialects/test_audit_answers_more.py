@@ -180,3 +180,26 @@ async def test_o01_a_last_line_without_its_newline_is_one_line_for_ollamas_clien
         for split in SPLITS:
             table.told("o", [whole], split)
             assert (await heard(table, "o", "o", stream=True))["text"] == "hi"
+
+
+async def test_b13_each_citation_covers_its_own_block() -> None:
+    def block(index: int, text: str, *notes: Any) -> list[dict[str, Any]]:
+        cites = [{"type": "citations_delta", "citation": note} for note in notes]
+        return m_block(
+            index, {"type": "text", "text": "", "citations": []}, *cites, {"type": "text_delta", "text": text}
+        )
+
+    other = {**NOTE, "url": "https://o.org"}
+    texts = (("ab", ()), ("cd", (NOTE,)), ("ef", ()), ("gh", (other,)))
+    plain = m_reply([{"type": "text", "text": text, "citations": list(notes)} for text, notes in texts])
+    events = [event for index, (text, notes) in enumerate(texts) for event in block(index, text, *notes)]
+    wanted = [(note["url"], at, at + 2) for note, at in ((NOTE, 2), (other, 6))]
+    async with bench() as table:
+        for stream in (False, True):
+            table.told("m", sse(m_start(), *events, *m_end()) if stream else plain)
+            notes = (await heard(table, "c", "m", stream=stream))["notes"]
+            assert [(note["url"], note["start_index"], note["end_index"]) for note in notes] == wanted
+            got = await table.ask("r", "m", stream=stream)
+            part = (events_of(got.body)[-1][1]["response"] if stream else got.json())["output"][0]["content"][0]
+            assert part["text"] == "abcdefgh"
+            assert [(note["url"], note["start_index"], note["end_index"]) for note in part["annotations"]] == wanted

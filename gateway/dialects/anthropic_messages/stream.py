@@ -20,12 +20,13 @@ from gateway.dialects.sse import SseFramer
 class _Block:
     """A content block that was started: what it is, and its place among its like."""
 
-    __slots__ = ("citations", "got_input", "kind", "place")
+    __slots__ = ("citations", "got_input", "kind", "length", "place")
 
     def __init__(self, kind: str, place: int) -> None:
         self.kind, self.place = kind, place
         self.got_input = False
         self.citations: list[Any] = []
+        self.length = 0
 
 
 class AnthropicParser:
@@ -137,6 +138,7 @@ class AnthropicParser:
             if isinstance(citations, list):
                 self._blocks[index].citations += citations
             if text := _text(block, "text"):
+                self._blocks[index].length += len(text)
                 out.append(TextDelta(text))
         elif kind in ("thinking", "redacted_thinking"):
             self._blocks[index] = _Block("thinking", self._thoughts)
@@ -169,7 +171,7 @@ class AnthropicParser:
         if block is None:
             return
         if block.citations:  # they come before the text they are about, or after it
-            out.append(TextDelta("", False, tuple(block.citations)))
+            out.append(TextDelta("", False, tuple(block.citations), block.length))
         if block.kind == "tool_use" and not block.got_input:
             out.append(ToolCallDelta(block.place, arguments="{}"))
         elif block.kind == "opaque" and event:
@@ -186,6 +188,8 @@ class AnthropicParser:
         match delta.get("type"):
             case "text_delta":
                 if text := _text(delta, "text"):
+                    if block is not None:
+                        block.length += len(text)
                     out.append(TextDelta(text))
             case "input_json_delta":
                 self._input(block, _text(delta, "partial_json"), out)

@@ -134,7 +134,9 @@ class ChatStreamRenderer:
             self._length += len(event.text)
         if event.annotations:
             # A citation may come with its text or after it: it cites what came since the one before.
-            if self._cited[1] < self._length:
+            if event.cited:
+                self._cited = (max(0, self._length - event.cited), self._length)
+            elif self._cited[1] < self._length:
                 self._cited = (self._cited[1], self._length)
             self._annotations += chat_annotations(event.annotations, *self._cited)
         if not event.text:

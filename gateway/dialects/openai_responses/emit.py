@@ -161,7 +161,7 @@ class ResponsesStreamRenderer:
         if message is None or message.text is None or message.refusal:
             return b""  # a citation of text that was never sent
         out = b""
-        for note in responses_annotations(event.annotations, *message.cite()):
+        for note in responses_annotations(event.annotations, *message.cite(event.cited)):
             place = {**message.place, "annotation_index": len(message.notes)}
             message.notes.append(note)
             out += self._event("response.output_text.annotation.added", **place, annotation=note)

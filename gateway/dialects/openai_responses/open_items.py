@@ -31,10 +31,12 @@ class OpenMessage:
         """Return the part being written, with this text."""
         return {"type": "refusal", "refusal": text} if self.refusal else text_part(text, self.notes)
 
-    def cite(self) -> tuple[int, int]:
-        """Return what a citation that comes now is about: what was written since the one before."""
+    def cite(self, cited: int) -> tuple[int, int]:
+        """Return what a citation that comes now is about: so many characters, or what came since the one before."""
         length = sum(map(len, self.text or ()))
-        if self._cited[1] < length:
+        if cited:
+            self._cited = (max(0, length - cited), length)
+        elif self._cited[1] < length:
             self._cited = (self._cited[1], length)
         return self._cited
 
