@@ -173,7 +173,9 @@ def test_any_stream_is_answered_in_every_dialects_grammar(name: str, data: st.Da
     for client, dialect in DIALECTS.items():
         out = translate(DIALECTS[name], dialect, CONTEXT, [whole])
         assert translate(DIALECTS[name], dialect, CONTEXT, pieces) == out
-        if out and client.partition("_gen")[0] != name.partition("_gen")[0]:  # one's own unknown events pass as they are
+        if (
+            out and client.partition("_gen")[0] != name.partition("_gen")[0]
+        ):  # one's own unknown events pass as they are
             CHECKS[client](out)
 
 
