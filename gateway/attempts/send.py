@@ -87,6 +87,9 @@ class Sender:
             return made_here(exchange)
         dialect = exchange.dialect
         extra: dict[str, str] = {}
+        if exchange.dropped:  # by a target that was tried before
+            exchange.dropped = ()
+            exchange.headers.pop("x-gateway-dropped", None)
         if native and not exchange.chat_changed and not must_be_rendered(exchange, target):
             body = native_body(exchange, target)
         else:

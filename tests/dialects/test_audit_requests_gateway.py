@@ -146,3 +146,21 @@ async def test_anthropics_headers_reach_anthropic_alone() -> None:
                 if target == "anthropic":
                     assert up["anthropic-version"] == ("2026-10-21" if own else "2023-06-01")
                 assert "clients-own" not in json.dumps(up)
+
+
+async def test_what_a_failed_target_could_not_take_is_not_told_of_the_one_that_answered() -> None:
+    async with (
+        ScriptedUpstream(reply_json({}, 503)) as broken,
+        ScriptedUpstream(reply_json(ANSWER["openai"])) as upstream,
+    ):
+        config = f"""
+            version: 1
+            providers:
+              claude: {{dialect: anthropic, base_url: "{broken.url}", api_key: key-of-up-0001}}
+              chat: {{dialect: openai_chat, base_url: "{upstream.url}/v1", api_key: key-of-up-0001}}
+            routes: [{{name: r, targets: [claude/m, chat/m]}}]
+        """
+        async with running_gateway(config) as gateway:
+            got = await gateway.post("/v1/chat/completions", {**FULL["openai"], "model": "asked"})
+            assert got.status == 200 and len(broken.requests) == 1
+            assert "x-gateway-dropped" not in got.headers
