@@ -63,9 +63,7 @@ class Members:
         return None if raw is None or raw == _NULL else raw
 
     def _read(self, key: str, decode: Any, kind: str) -> Any:
-        raw = self._raw.pop(key, None)
-        if raw is None:
-            return None
+        raw = self._raw.pop(key)
         try:
             return decode(raw)
         except ODD_JSON:
@@ -74,16 +72,13 @@ class Members:
             self.fail(key, f"expected {kind}")
 
     def text(self, key: str) -> str | None:
-        value: str | None = self._read(key, _text, "a string")
-        return value
+        return self._read(key, _text, "a string") if key in self._raw else None
 
     def flag(self, key: str) -> bool | None:
-        value: bool | None = self._read(key, _flag, "true or false")
-        return value
+        return self._read(key, _flag, "true or false") if key in self._raw else None
 
     def number(self, key: str) -> float | None:
-        value: float | None = self._read(key, _number, "a number")
-        return value
+        return self._read(key, _number, "a number") if key in self._raw else None
 
     def integer(self, key: str) -> int | None:
         value = self.number(key)
@@ -92,10 +87,10 @@ class Members:
         return None if value is None else int(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(self._read(key, _texts, "a list of strings") or ())
+        return tuple(self._read(key, _texts, "a list of strings") or ()) if key in self._raw else ()
 
     def value(self, key: str) -> Any:
-        return self._read(key, _any, "JSON that can be read")
+        return self._read(key, _any, "JSON that can be read") if key in self._raw else None
 
     def json_text(self, key: str) -> str | None:
         """Return a member as the JSON text it was, white space between tokens taken out."""
@@ -108,10 +103,14 @@ class Members:
             self.fail(key, "expected JSON in UTF-8")
 
     def object(self, key: str) -> Members | None:
+        if key not in self._raw:
+            return None
         members: dict[str, Raw] | None = self._read(key, _object, "an object")
         return None if members is None else Members(members, self.place(key), self.unread)
 
     def objects(self, key: str) -> list[Members]:
+        if key not in self._raw:
+            return []
         found: list[dict[str, Raw]] = self._read(key, _objects, "a list of objects") or []
         place = self.place(key)
         return [Members(members, f"{place}[{index}]", self.unread) for index, members in enumerate(found)]

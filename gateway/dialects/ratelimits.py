@@ -21,6 +21,8 @@ _LATEST_S = 4_102_444_800.0
 def translated(headers: Mapping[str, str], dialect: str, now_s: float) -> dict[str, str]:
     """Return what a client of `dialect` is told; `now_s` is Unix time. Headers that cannot be read are left out."""
     found: dict[str, str] = {}
+    if not any("ratelimit" in name.lower() for name in headers):
+        return found
     for kind in ("requests", "tokens"):
         limit, remaining, reset_s = _openai(headers, kind)
         if limit is None and remaining is None:

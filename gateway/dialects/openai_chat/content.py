@@ -122,6 +122,9 @@ class ContentRenderer:
 
     def render(self, parts: Iterable[Part]) -> str | list[dict[str, Any]]:
         """Return content: a string for one plain text, "" for nothing, else a list."""
+        parts = tuple(parts)
+        if len(parts) == 1 and type(part := parts[0]) is Text and not part.extra and part.cache_control is None:
+            return part.text  # what nearly every message is
         out = [item for part in parts for item in self._part(part)]
         if not out:
             return ""

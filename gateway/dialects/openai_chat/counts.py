@@ -15,6 +15,8 @@ _LARGEST = 1 << 53
 
 def count(value: object) -> int:
     """Return a token count; what is no sensible number is 0."""
+    if type(value) is int and 0 <= value <= _LARGEST:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST:
         return 0
     return int(value)
@@ -37,7 +39,7 @@ def usage_of(value: object) -> Usage | None:
     extra = {
         side: kept
         for side, details in (("prompt", read), ("completion", made))
-        if (kept := {key: n for key, v in details.items() if key not in _NEUTRAL and (n := count(v))})
+        if details and (kept := {key: n for key, v in details.items() if key not in _NEUTRAL and (n := count(v))})
     }
     return Usage(
         prompt_tokens=prompt,

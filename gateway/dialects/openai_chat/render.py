@@ -46,7 +46,8 @@ def render_request(chat: ChatRequest, target: Target) -> Rendered:
     body["messages"] = MessageRenderer(chat, target, dropped).render()
     if not own and not body["messages"]:
         raise BadRequest("the request has no message; send at least one", param="messages")
-    body.update(ToolRenderer(chat, dropped).render())
+    if chat.tools or own:
+        body.update(ToolRenderer(chat, dropped).render())
     if chat.stream:
         body["stream"] = True
         if target.quirks.get("stream_usage") is not False and (chat.include_usage or not own):
