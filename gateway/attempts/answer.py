@@ -20,7 +20,7 @@ from gateway.dialects.protocol import AnswerContext, Dialect, StreamParser
 from gateway.dialects.ratelimits import translated as translated_limits
 from gateway.dialects.think_tags import UntaggedParser, untagged
 from gateway.errors import UpstreamError
-from gateway.exchange import Attempt, Exchange, Reply
+from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply
 from gateway.plugin import Clock
 from gateway.relay.decoded import DecodedResponse
 from gateway.relay.headers import for_client
@@ -36,6 +36,8 @@ from gateway.upstream.transport import UpstreamResponse
 LARGEST_PLAIN_BYTES = 64 * 1024 * 1024
 """A plain answer is held whole, so that a broken one is never delivered as whole; beyond this it is refused."""
 LARGEST_ERROR_BYTES = 1024 * 1024
+LARGEST_OWN_WORDS_BYTES = 32 * 1024
+"""A refusal longer than this comes as its message alone: looking through a megabyte for keys takes a quarter second."""
 Lease = AbstractAsyncContextManager[UpstreamResponse]
 
 
@@ -78,7 +80,10 @@ class Answers:
             response = DecodedResponse(response, encoding, self._most_decoded_bytes)
             encoding = None
         rewritten = is_chat and (
-            not sent.native or self._rewrites or bool(exchange.transforms) or "think_tags" in sent.provider.quirks
+            not sent.native
+            or self._rewrites
+            or bool(exchange.transforms)
+            or bool(sent.provider.quirks.get("think_tags"))
         )
         kind = media_type(response.headers.get(hdrs.CONTENT_TYPE, ""))
         if kind == "text/html" and is_read:
@@ -112,7 +117,7 @@ class Answers:
             error.status = status  # the client's own credential: its own business
         elif status in CREDENTIAL_STATUSES:
             error.provider = sent.provider.name
-        elif sent.native and 400 <= status < 500 and is_object(body):
+        elif sent.native and 400 <= status < 500 and len(body) <= LARGEST_OWN_WORDS_BYTES and is_object(body):
             error.status, error.body = status, redact_body(body)  # the same dialect: its own words
         return error
 
@@ -160,12 +165,14 @@ class Answers:
             headers.setdefault(hdrs.CONTENT_TYPE, "application/json")
         route = exchange.route
         if rewritten:
-            parsed = dialect.parse_reply(body)
+            long = len(body) > LONG_BYTES
+            parsed = await asyncio.to_thread(dialect.parse_reply, body) if long else dialect.parse_reply(body)
             if sent.provider.quirks.get("think_tags"):
                 parsed = untagged(parsed)
             answer = await rewrite(self._chain, sent.attempt, parsed)
             exchange.usage = answer.usage
-            body = exchange.dialect.render_reply(answer, self._context(exchange))
+            render, context = exchange.dialect.render_reply, self._context(exchange)
+            body = await asyncio.to_thread(render, answer, context) if long else render(answer, context)
             headers[hdrs.CONTENT_TYPE] = "application/json"
         else:
             if is_read and (exchange.observers or self._chain.observers):
