@@ -257,12 +257,9 @@ class Connection(AnswerParser, asyncio.Protocol):
             sink.data(data)
             if self.sink is None:  # it aborted
                 return
-        if self.state == DONE:
+        if self.state == DONE or self.error is not None:
             self.sink = None
-            sink.end(None)
-        elif self.error is not None:
-            self.sink = None
-            sink.end(_as_upstream_error(self.error))
+            sink.end(None if self.state == DONE or self.error is None else _as_upstream_error(self.error))
 
     def _hold(self) -> None:
         """Keep a segment's chunks as one, and stop reading when enough is held that nobody takes."""
@@ -306,8 +303,7 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     def _forget(self) -> None:
         self.state = CLOSED
-        self.sink = None
-        self._waiter = None
+        self.sink = self._waiter = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
