@@ -26,6 +26,7 @@ VENDOR_EXTRA = ("extra_content", "provider_specific_fields")
 _OPENED = frozenset(("function", "options", "output_config", "stream_options", "text"))
 """Members of which a part was carried: what is left of them is named by its own name, not by theirs."""
 _ALREADY_SO: tuple[tuple[str, JSON], ...] = (
+    ("caller", {"type": "direct"}),  # of a call in Anthropic's own answers
     ("include", ["reasoning.encrypted_content"]),  # encrypted or signed thinking always comes along (K11)
     ("logit_bias", {}),
     ("metadata", {}),

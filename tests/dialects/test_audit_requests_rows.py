@@ -304,3 +304,29 @@ def test_openais_older_models_are_not_asked_to_reason() -> None:
     body, dropped = render(M, C, asked, model="gpt-4o", developer_role=True)
     assert "reasoning_effort" not in body and dropped == ("thinking",)
     assert render(M, C, asked, model="gpt-4o")[0]["reasoning_effort"] == "medium"
+
+
+def test_unsigned_reasoning_of_a_responses_client_reaches_ollama() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]}
+    items = [{"role": "user", "content": "x"}, thought, {"role": "assistant", "content": "a"}, HI]
+    body, dropped = render(R, O, {"input": items})
+    assert body["messages"][1] == {"role": "assistant", "content": "a", "thinking": "hm"}
+    assert dropped == ()
+    bound = {**thought, "encrypted_content": "E"}
+    assert render(R, O, {"input": [items[0], bound, *items[2:]]})[1] == ("reasoning",)
+
+
+@pytest.mark.parametrize(("source", "name"), [(C, "reasoning_content"), (M, "thinking"), (O, "thinking")])
+def test_reasoning_responses_cannot_take_is_named_in_the_clients_word(source: str, name: str) -> None:
+    said: dict[str, Any] = {"role": "assistant", "content": "a", name: "hm"}
+    if source == M:
+        said["content"] = [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "a"}]
+        del said[name]
+    assert render(source, R, {"messages": [HI, said, HI]})[1] == (name,)
+
+
+def test_the_caller_that_anthropic_puts_beside_its_calls_is_no_loss() -> None:
+    use = {"type": "tool_use", "id": "A", "name": "f", "input": {}, "caller": {"type": "direct"}}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "A", "content": "r"}]}
+    for target in (C, R, O):
+        assert render(M, target, {"messages": [HI, {"role": "assistant", "content": [use]}, result]})[1] == ()

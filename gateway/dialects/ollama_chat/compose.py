@@ -153,7 +153,7 @@ class _History:
         """Return what the model thought aloud; what is bound to a vendor stays with that vendor."""
         texts: list[str] = []
         for part in parts:
-            if isinstance(part, Reasoning) and part.origin in _BOUND:
+            if isinstance(part, Reasoning) and part.origin in _BOUND and (part.encrypted or part.signature):
                 self._dropped.add(field_name("thinking", self._chat.dialect))
             elif isinstance(part, Reasoning) and part.text:
                 texts.append(part.text)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.chat import ChatRequest, Message, Opaque, Part, Reasoning, Refusal, Text, ToolCall, ToolResult
 from gateway.dialects.names import wire_name
-from gateway.dialects.notice import lost_names
+from gateway.dialects.notice import field_name, lost_names
 from gateway.dialects.openai_chat.messages import TOOL_ERROR
 from gateway.dialects.openai_responses.carrier import ORIGIN, is_carrier
 from gateway.dialects.openai_responses.content import NAME, ContentRenderer, responses_annotations
@@ -138,7 +138,7 @@ class ItemRenderer:
     def _reasoning(self, part: Reasoning) -> dict[str, Any] | None:
         """Return the item of OpenAI's own reasoning; another vendor's, or bare text, cannot be sent (K09)."""
         if part.origin != ORIGIN or is_carrier(part.encrypted) or not (part.encrypted or (self._own and part.id)):
-            self._dropped.append("reasoning" if self._own else "thinking")
+            self._dropped.append(field_name("thinking", self._chat.dialect))
             return None
         item: dict[str, Any] = {"type": "reasoning"}
         if part.id is not None:
