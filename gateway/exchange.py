@@ -80,6 +80,11 @@ class Deadline:
         self.at = min(self.at, self._cap_at)
 
 
+LONG_BYTES = 32 * 1024
+"""A body longer than this is read and translated in a thread: at its worst (thousands of tiny messages) a megabyte
+takes half a second, and the loop, which gets its turn every 5 ms meanwhile, must never stand still for that long."""
+
+
 class ClientRequest:
     """What the client sent, parsed no further than needed.
 

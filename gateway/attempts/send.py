@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 
 from gateway.attempts.answer import Answers, Sent
@@ -11,7 +12,7 @@ from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
 from gateway.dialects.table import DIALECTS
 from gateway.errors import UpstreamError
-from gateway.exchange import Attempt, Exchange, Reply
+from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply
 from gateway.plugin import Clock, Log
 from gateway.secret import Secret
 from gateway.upstream.health import REFUSED_REST_S, Keys
@@ -84,6 +85,8 @@ class Sender:
         target = attempt.target
         path, native = self._path(exchange, provider)
         if path is None:
+            if len(client.body) > LONG_BYTES:
+                return await asyncio.to_thread(made_here, exchange)
             return made_here(exchange)
         dialect = exchange.dialect
         extra: dict[str, str] = {}
@@ -95,7 +98,11 @@ class Sender:
         else:
             dialect = exchange.dialect if native else DIALECTS[NATIVE_DIALECT[provider.dialect]]
             if native or client.endpoint is None or client.endpoint.kind == "chat":
-                rendered = rendered_body(exchange, target, dialect, model_for(exchange, target))
+                model = model_for(exchange, target)
+                if len(client.body) <= LONG_BYTES:
+                    rendered = rendered_body(exchange, target, dialect, model)
+                else:
+                    rendered = await asyncio.to_thread(rendered_body, exchange, target, dialect, model)
             else:
                 rendered = rendered_embeddings(attempt, provider, client.endpoint)
             body, extra = rendered.body, dict(rendered.headers)

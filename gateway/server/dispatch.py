@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from gateway.chain import Chain, as_gateway_error
@@ -17,7 +18,7 @@ from gateway.errors import (
     NotFound,
     Unavailable,
 )  # fmt: skip
-from gateway.exchange import Exchange, Reply
+from gateway.exchange import LONG_BYTES, Exchange, Reply
 from gateway.router import rest
 from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
@@ -120,7 +121,10 @@ class Dispatcher:
                 body = await read_body(http, config.max_body_bytes, config.body_timeout_s)
             request.body = body
             if endpoint is not None:
-                decode(request, endpoint)
+                if len(body) <= LONG_BYTES:
+                    decode(request, endpoint)
+                else:
+                    await asyncio.to_thread(decode, request, endpoint)
                 running = self._route(exchange, snapshot)
         except GatewayError as error:
             exchange.closes = exchange.closes or isinstance(error, BrokenBody)
