@@ -25,6 +25,8 @@ from gateway.telemetry import Logger
 
 LOOK_S = 2.0
 """How often the watcher looks at the files itself."""
+CLOCK_STEP_S = 0.02
+"""File systems' clocks go in steps of up to 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,13 @@ class Reloader:
                     break
 
     async def _taken(self, state: State) -> State:
-        """Reload, and return the state of what is to be watched now, as it was before: what changed meanwhile shows
-        the next time."""
+        """Reload, and return the state of what is to be watched now, as it was before: what changed meanwhile, files
+        that were not watched yet included, shows the next time."""
+        before_ns = int((self._clock.time() - CLOCK_STEP_S) * 1e9)
         await self.try_reload("file changed")
-        return {path: state.get(path, facts) for path, facts in (await asyncio.to_thread(self._state)).items()}
+        now = await asyncio.to_thread(self._state)
+        new = {path: facts for path, facts in now.items() if facts is not None and facts[0] < before_ns}
+        return {path: state.get(path, new.get(path)) for path in now}
 
     def _state(self) -> State:
         return state_of(self._gateway.snapshot.config, self._faulty)
