@@ -18,6 +18,7 @@ from gateway.runtime.surface import PROVIDER
 from gateway.runtime.text import duration, percent
 from gateway.runtime.validate import check, suggest, validator
 from gateway.secret import Secret
+from gateway.upstream.connect import tls_context
 
 _RULES: Final = validator(PROVIDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -217,6 +218,13 @@ class ProviderReader:
         if not file.is_file():
             self.errors.append(
                 at.error("no such file", path=f"{path}.tls.ca", cure="a relative path starts at the file it stands in")
+            )
+            return file
+        try:
+            tls_context(file)
+        except OSError:  # ssl.SSLError is one
+            self.errors.append(
+                at.error("this file holds no certificate", path=f"{path}.tls.ca", cure="name a readable PEM file")
             )
         return file
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from gateway.runtime.document import read_document
 from gateway.runtime.home import STANDARD
@@ -91,7 +92,9 @@ def test_headers_tls_and_proxy_are_kept(tmp_path: Path) -> None:
     entry = (
         '{api_key: k, headers: {x-team: platform}, tls: {verify: false, ca: ca.pem}, proxy: "http://127.0.0.1:3128"}'
     )
-    config = load(tmp_path, f"version: 1\nproviders: {{openai: {entry}}}", **{"ca.pem": "x"})
+    config = load(
+        tmp_path, f"version: 1\nproviders: {{openai: {entry}}}", **{"ca.pem": trustme.CA().cert_pem.bytes().decode()}
+    )
     found = config.providers[0]
     assert found.headers == {"x-team": "platform"}
     assert (found.tls_verify, found.tls_ca) == (False, tmp_path / "ca.pem")
