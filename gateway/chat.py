@@ -9,7 +9,9 @@ renders them back, another leaves them out with notice. On an answer's parts the
 a name that begins with `@`: the source's own book-keeping, such as the ids of Responses' items.
 
 JSON that must survive unchanged (tool arguments, schemas) travels as JSON text: big integers, `1.0`
-and key order stay what they were. Structs are msgspec's because they are made once per streamed event.
+and key order stay what they were. Structs are msgspec's because they are made once per streamed event; the collector
+does not track them (`gc=False`), because they are made of finished parts, so no cycle can go through them, and a long
+conversation is a hundred thousand objects that it would walk again and again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ StopReason = Literal["stop", "length", "tool_calls", "refusal", "pause"]
 or a content filter's · `pause` Anthropic's pause_turn."""
 
 
-class Text(Struct, frozen=True, kw_only=True, tag=True):
+class Text(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """A run of text. `annotations` holds citations as the source dialect wrote them."""
 
     text: str
@@ -34,11 +36,11 @@ class Text(Struct, frozen=True, kw_only=True, tag=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Refusal(Struct, frozen=True, kw_only=True, tag=True):
+class Refusal(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     text: str
 
 
-class Image(Struct, frozen=True, kw_only=True, tag=True):
+class Image(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """An image: base64 `data` with its `media_type`, or a `url`, or a provider's `file_id`."""
 
     media_type: str = ""
@@ -50,7 +52,7 @@ class Image(Struct, frozen=True, kw_only=True, tag=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Document(Struct, frozen=True, kw_only=True, tag=True):
+class Document(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """A file: base64 `data`, or plain `text`, or a `url`, or a `file_id`; or `parts` (a block list)."""
 
     media_type: str = ""
@@ -65,12 +67,12 @@ class Document(Struct, frozen=True, kw_only=True, tag=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Audio(Struct, frozen=True, kw_only=True, tag=True):
+class Audio(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     format: str
     data: str
 
 
-class Reasoning(Struct, frozen=True, kw_only=True, tag=True):
+class Reasoning(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """One block of thinking. `signature` is Anthropic's, `encrypted` OpenAI's or a redacted block's data;
     both are bound to the vendor named in `origin` and mean nothing to another."""
 
@@ -83,7 +85,7 @@ class Reasoning(Struct, frozen=True, kw_only=True, tag=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class ToolCall(Struct, frozen=True, kw_only=True, tag=True):
+class ToolCall(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """A call the model made; `arguments` is the JSON text it wrote, possibly invalid. Of a `custom` (free-form)
     tool's call it is the text itself."""
 
@@ -95,7 +97,7 @@ class ToolCall(Struct, frozen=True, kw_only=True, tag=True):
     cache_control: JSON = None
 
 
-class ToolResult(Struct, frozen=True, kw_only=True, tag=True):
+class ToolResult(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     call_id: str
     parts: tuple[Part, ...] = ()
     is_error: bool = False
@@ -104,7 +106,7 @@ class ToolResult(Struct, frozen=True, kw_only=True, tag=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Opaque(Struct, frozen=True, kw_only=True, tag=True):
+class Opaque(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """A block only its own dialect knows; others leave it out with notice."""
 
     dialect: str
@@ -115,14 +117,14 @@ class Opaque(Struct, frozen=True, kw_only=True, tag=True):
 Part = Text | Refusal | Image | Document | Audio | Reasoning | ToolCall | ToolResult | Opaque
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True, gc=False):
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Tool(Struct, frozen=True, kw_only=True):
+class Tool(Struct, frozen=True, kw_only=True, gc=False):
     """A tool offered to the model. `kind` is `function`, `custom` (free-form text input) or a server
     tool's own type; `parameters` is a JSON Schema as JSON text, None when absent. `value` holds a
     non-function tool whole, as `dialect` wrote it."""
@@ -138,13 +140,13 @@ class Tool(Struct, frozen=True, kw_only=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class ToolChoice(Struct, frozen=True, kw_only=True):
+class ToolChoice(Struct, frozen=True, kw_only=True, gc=False):
     mode: Literal["auto", "required", "none", "tool"]
     name: str | None = None
     allowed: tuple[str, ...] = ()
 
 
-class OutputFormat(Struct, frozen=True, kw_only=True):
+class OutputFormat(Struct, frozen=True, kw_only=True, gc=False):
     """Structured output: any JSON object, or one that fits `schema` (JSON text)."""
 
     kind: Literal["json_object", "json_schema"]
@@ -154,7 +156,7 @@ class OutputFormat(Struct, frozen=True, kw_only=True):
     description: str | None = None
 
 
-class Thinking(Struct, frozen=True, kw_only=True):
+class Thinking(Struct, frozen=True, kw_only=True, gc=False):
     """How much to reason: an `effort` word, or a budget in tokens; `mode` as Anthropic names it."""
 
     mode: Literal["effort", "budget", "adaptive", "disabled"]
@@ -164,7 +166,7 @@ class Thinking(Struct, frozen=True, kw_only=True):
     value: JSON = None
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True):
+class ChatRequest(Struct, frozen=True, kw_only=True, gc=False):
     """One request in neutral words; `dialect` names who wrote it.
 
     `extra` holds that dialect's fields with no neutral name; the same dialect renders them back,
@@ -205,7 +207,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 # --- answers -------------------------------------------------------------------------------------
 
 
-class Usage(Struct, frozen=True, kw_only=True, tag=True):
+class Usage(Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """Tokens of one answer, as totals so far (never increments).
 
     `prompt_tokens` counts all input, cached reads and writes included; `completion_tokens` all output,
@@ -227,7 +229,7 @@ class Usage(Struct, frozen=True, kw_only=True, tag=True):
         return self.prompt_tokens + self.completion_tokens
 
 
-class ChatReply(Struct, frozen=True, kw_only=True):
+class ChatReply(Struct, frozen=True, kw_only=True, gc=False):
     """A plain answer. `created_s` is Unix time in seconds; `id` the upstream's own, possibly empty."""
 
     id: str
@@ -240,7 +242,7 @@ class ChatReply(Struct, frozen=True, kw_only=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Start(Struct, frozen=True, tag=True):
+class Start(Struct, frozen=True, tag=True, gc=False):
     """The stream's head: upstream's id (may be empty), model and creation time (0 when unknown)."""
 
     id: str = ""
@@ -248,7 +250,7 @@ class Start(Struct, frozen=True, tag=True):
     created_s: int = 0
 
 
-class TextDelta(Struct, frozen=True, tag=True):
+class TextDelta(Struct, frozen=True, tag=True, gc=False):
     """More text. `refusal` marks a refusal's words; `annotations` are citations of the source dialect, about the last
     `cited` characters so far (0: the source did not say)."""
 
@@ -258,7 +260,7 @@ class TextDelta(Struct, frozen=True, tag=True):
     cited: int = 0
 
 
-class ReasoningDelta(Struct, frozen=True, tag=True):
+class ReasoningDelta(Struct, frozen=True, tag=True, gc=False):
     """More thinking. `block` counts reasoning blocks from 0; `signature`, `encrypted` and `redacted`
     (see `Reasoning`) arrive whole, usually last."""
 
@@ -271,7 +273,7 @@ class ReasoningDelta(Struct, frozen=True, tag=True):
     origin: str = ""
 
 
-class ToolCallDelta(Struct, frozen=True, tag=True):
+class ToolCallDelta(Struct, frozen=True, tag=True, gc=False):
     """More of a tool call. `index` counts calls from 0 in order of appearance; the first delta of an
     index has `id` and `name` complete, and in `extra` what ToolCall has there, None for nothing;
     `arguments` is the next piece of JSON text."""
@@ -284,7 +286,7 @@ class ToolCallDelta(Struct, frozen=True, tag=True):
     extra: JSON = None
 
 
-class Stop(Struct, frozen=True, tag=True):
+class Stop(Struct, frozen=True, tag=True, gc=False):
     """The end of the answer. `extra` is what only the source dialect says of it (Anthropic's stop_details)."""
 
     reason: StopReason
@@ -292,7 +294,7 @@ class Stop(Struct, frozen=True, tag=True):
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
-class Failure(Struct, frozen=True, tag=True):
+class Failure(Struct, frozen=True, tag=True, gc=False):
     """The stream failed: the upstream said so, or it broke. Nothing follows."""
 
     message: str
@@ -300,7 +302,7 @@ class Failure(Struct, frozen=True, tag=True):
     status: int = 502
 
 
-class Raw(Struct, frozen=True, tag=True):
+class Raw(Struct, frozen=True, tag=True, gc=False):
     """A wire event with no neutral meaning, whole and as it was framed; only `dialect` renders it back."""
 
     dialect: str
