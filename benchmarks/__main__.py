@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import hotspots
+from benchmarks import blocking, hotspots
 from benchmarks.clocks import machine, split_cpus
 from benchmarks.report import TRANSLATED, VERBATIM, Footprint, Sample, disturbance, published, table, verdicts
 from benchmarks.scenarios import Scenario, suite
@@ -135,6 +135,8 @@ def compare(
     raw.write_text(json.dumps(kept, indent=1))
     shown = table(samples, scenarios, footprints)
     lines = verdicts(samples, scenarios)
+    if not options.only and TRANSLATED in names:
+        lines += blocking.verdicts(blocking.measure(2 if options.short else 5))
     facts = [disturbance(samples), " · ".join(f"{key} {value}" for key, value in about.items())]
     print(shown, "", *lines, "", *facts, f"raw figures: {raw}", sep="\n")
     if options.publish:

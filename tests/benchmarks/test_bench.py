@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import hotspots, report
+from benchmarks import blocking, hotspots, report
 from benchmarks.load import LoadError, Outcome, measure
 from benchmarks.scenarios import MODEL_ASKED, Scenario, plain_answer, stream_answer, suite
 from benchmarks.upstream import listen
@@ -108,6 +108,29 @@ def test_translated_answers_say_what_the_mock_said() -> None:
     stream = replace(STREAM, client="anthropic").answer()
     assert stream.count(b"event: content_block_delta\n") == STREAM.events - 3
     assert b"word00003" in stream and stream.endswith(b'data: {"type":"message_stop"}\n\n')
+
+
+@pytest.mark.parametrize("client", blocking.PATHS)
+def test_bodies_that_may_hold_the_loop_are_about_a_megabyte_in_every_dialect(client: str) -> None:
+    sizes = [len(blocking.answer_body(client))]
+    for messages in blocking.requests().values():
+        body = blocking.request_body(client, "openai_chat", messages)
+        assert DIALECTS[client].parse_request(body).model == "openai_chat"
+        sizes.append(len(body))
+    assert min(sizes) > 0.8 * blocking.SIZE_BYTES
+    assert max(sizes) < 1.8 * blocking.SIZE_BYTES
+
+
+def test_worst_case_of_each_way_of_relaying_is_held_against_its_bar() -> None:
+    held = [
+        blocking.Held("ollama", "ollama", "one text", 3.0),
+        blocking.Held("ollama", "anthropic", "one text", 4.0),
+        blocking.Held("anthropic", "ollama", "tiny turns", 21.0),
+    ]
+    assert blocking.verdicts(held) == [
+        "body of 1 MiB, verbatim: holds the loop 3.0 ms at most (one text, ollama to ollama); bar 20 ms: holds",
+        "body of 1 MiB, translated: holds the loop 21.0 ms at most (tiny turns, anthropic to ollama); bar 20 ms: MISSED",
+    ]
 
 
 def test_stream_answer_is_a_role_words_a_stop_and_the_terminator() -> None:
