@@ -52,8 +52,8 @@ def run(options: ServeOptions) -> int:
 
     Returns the exit code: 0 clean, 1 cannot bind or stopped at once, 2 bad configuration.
     """
-    log = Logger(_level(options.log_level), _form(os.environ.get("LOG_FORMAT")))
     try:
+        log = Logger(_level(options.log_level), _form(os.environ.get("LOG_FORMAT")))
         require_c_parser()
         source = Source(find_home(options.home, os.environ), os.environ, _overrides(options))
         config, _ = source.read()
@@ -211,11 +211,17 @@ def _overrides(options: ServeOptions) -> dict[str, str]:
 
 def _level(flag: str | None) -> str:
     level = (flag or os.environ.get("LOG_LEVEL") or "info").lower()
-    return level if level in LEVELS else "info"
+    if level not in LEVELS:
+        raise ConfigError(f'"{level}" is no log level', path="LOG_LEVEL", cure=f"set one of {', '.join(LEVELS)}")
+    return level
 
 
 def _form(given: str | None) -> str | None:
-    return given.lower() if given and given.lower() in ("json", "text") else None
+    if not given:
+        return None
+    if given.lower() not in ("json", "text"):
+        raise ConfigError(f'"{given}" is no log format', path="LOG_FORMAT", cure="set json or text")
+    return given.lower()
 
 
 def _refuse(error: ConfigError) -> int:

@@ -96,6 +96,12 @@ async def test_bad_configuration_is_exit_2_with_every_line_and_no_secret(tmp_pat
     assert "secret-of-the-provider" not in text and "Traceback" not in text
 
 
+async def test_log_format_that_does_not_exist_is_exit_2_and_says_which_do(tmp_path: Path) -> None:
+    async with process(write(tmp_path), environ={"LOG_FORMAT": "yaml"}, ready=False) as gateway:
+        assert await gateway.ended() == 2
+    assert gateway.lines == ['LOG_FORMAT: "yaml" is no log format; set json or text']
+
+
 async def test_plugin_that_cannot_start_is_exit_2(tmp_path: Path) -> None:
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").write_text(
