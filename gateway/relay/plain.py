@@ -97,7 +97,8 @@ async def rewrite(chain: Chain, attempt: Attempt, reply: ChatReply) -> ChatReply
         reply = replace(reply, usage=counted_reply(exchange, reply))
         exchange.headers["x-gateway-estimated"] = "true"
     if not exchange.transforms and not chain.transformers:
-        watch(chain, attempt, reply)
+        if exchange.observers or chain.observers:
+            watch(chain, attempt, reply)
         return reply
     show = chain.watcher(exchange)
     out: list[Event] = []

@@ -6,11 +6,15 @@ whatever else stood in the same user message: Anthropic wants them first and eve
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
 
 from gateway.chat import ChatRequest, Message, OutputFormat, Part, Role, Text, Thinking, Tool, ToolChoice, ToolResult
-from gateway.dialects.anthropic_messages.blocks import DIALECT, parse_content
-from gateway.dialects.members import Members
+from gateway.dialects.anthropic_messages.blocks import DIALECT, parse_block, parse_content
+from gateway.dialects.members import ODD_JSON, Members
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _FUNCTION_TYPES = (None, "custom")
@@ -20,6 +24,17 @@ _CHOICES = {
     "none": ToolChoice(mode="none"),
 }
 _NO_SYSTEM = (Text(text=""),)
+_Said = tuple[str, tuple[Part, ...], dict[str, Any]]
+
+
+class _Usual(Struct, forbid_unknown_fields=True, gc=False):
+    """A message as nearly all are."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[dict[str, Raw]]
+
+
+_decode_usual = msgspec.json.Decoder(list[_Usual]).decode
 
 
 def parse_request(body: bytes) -> ChatRequest:
@@ -63,14 +78,7 @@ def _messages(top: Members) -> tuple[Message, ...]:
     system = parse_content(top, "system")
     if system and system != _NO_SYSTEM:
         out.append(Message(role="system", parts=system))
-    for message in top.objects("messages"):
-        role = message.text("role") or ""
-        if role not in _ROLES:
-            message.fail("role", f'"{role[:40]}" is not user, assistant or system')
-        if message.peek("content") is None:
-            message.fail("content", "missing; send text or a list of blocks")
-        parts = parse_content(message, "content")
-        extra = message.whole()
+    for role, parts, extra in _usual(top) or _any(top):
         results = [part for part in parts if isinstance(part, ToolResult)] if role == "user" else []
         rest: tuple[Part, ...] = tuple(part for part in parts if not isinstance(part, ToolResult)) if results else parts
         out += [Message(role="tool", parts=(result,)) for result in results]
@@ -79,6 +87,36 @@ def _messages(top: Members) -> tuple[Message, ...]:
         if rest or not results:
             out.append(Message(role=_ROLES[role], parts=rest, extra=extra))
     return tuple(out)
+
+
+def _usual(top: Members) -> list[_Said] | None:
+    """Return the messages when none has more than a role and content, read in one pass; None leaves all to `_any`."""
+    try:
+        messages = _decode_usual(top.peek("messages") or b"")
+    except ODD_JSON:
+        return None
+    top.take("messages")
+    out: list[_Said] = []
+    for index, message in enumerate(messages):
+        content = message.content
+        if isinstance(content, str):
+            out.append((message.role, (Text(text=content),), {}))
+            continue
+        at = f"messages[{index}].content"
+        blocks = (Members(block, f"{at}[{number}]", top.unread) for number, block in enumerate(content))
+        out.append((message.role, tuple(map(parse_block, blocks)), {}))
+    return out
+
+
+def _any(top: Members) -> Iterator[_Said]:
+    for message in top.objects("messages"):
+        role = message.text("role") or ""
+        if role not in _ROLES:
+            message.fail("role", f'"{role[:40]}" is not user, assistant or system')
+        if message.peek("content") is None:
+            message.fail("content", "missing; send text or a list of blocks")
+        parts = parse_content(message, "content")
+        yield role, parts, message.whole()
 
 
 def _tool(tool: Members) -> Tool:

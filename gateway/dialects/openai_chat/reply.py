@@ -26,6 +26,10 @@ from gateway.dialects.openai_chat.tools import LEGACY
 from gateway.dialects.protocol import AnswerContext
 from gateway.errors import UpstreamError
 
+_BESIDE_TEXT = (
+    *("tool_calls", "function_call", "refusal", "annotations"),
+    *("reasoning_content", "reasoning", "thinking_blocks"),
+)
 _READ = frozenset(("id", "object", "created", "model", "choices", "usage", "error"))
 
 
@@ -70,9 +74,12 @@ def parse_reply(body: bytes) -> ChatReply:
 
 
 def _parts(message: dict[str, Any], body: bytes) -> tuple[Part, ...]:
+    content = message.get("content")
+    if isinstance(content, str) and content and not any(map(message.get, _BESIDE_TEXT)):
+        return (Text(text=content),)
     out: list[Part] = list(reasonings_of(message))
     texts = []
-    for kind, text in pieces(message.get("content")):
+    for kind, text in pieces(content):
         if kind == "thinking" and text:
             out.append(Reasoning(text=text, origin=NAME))
         elif text:
