@@ -201,7 +201,10 @@ ROUTE: Final[Schema] = mapping(
         "on_unsupported": text(
             "What to do with a field the target cannot take.", enum=["drop", "warn", "error"], default="drop"
         ),
-        "model_echo": text("Whose model name the answer carries.", enum=["requested", "upstream"]),
+        "model_echo": text(
+            "Whose model name the answer carries. Unset: the requested one when translated, the upstream's when verbatim.",
+            enum=["requested", "upstream"],
+        ),
     },
     required=["name", "targets"],
     **{"x-later": ["hedge", "shadow"]},
