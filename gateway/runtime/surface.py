@@ -202,7 +202,7 @@ ROUTE: Final[Schema] = mapping(
             "What to do with a field the target cannot take.", enum=["drop", "warn", "error"], default="drop"
         ),
         "model_echo": text(
-            "Whose model name the answer carries. Unset: the requested one when translated, the upstream's when verbatim.",
+            "Whose model name the answer carries. Unset: the asked one when translated, the upstream's when verbatim.",
             enum=["requested", "upstream"],
         ),
     },
