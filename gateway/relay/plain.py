@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from gateway.chat import (
     ToolCallDelta,
     Usage,
 )  # fmt: skip
-from gateway.exchange import Attempt
+from gateway.exchange import LONG_BYTES, Attempt
 from gateway.relay.estimated import counted_reply
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
@@ -94,7 +95,9 @@ async def rewrite(chain: Chain, attempt: Attempt, reply: ChatReply) -> ChatReply
     """
     exchange = attempt.exchange
     if reply.usage is None:
-        reply = replace(reply, usage=counted_reply(exchange, reply))
+        long = len(exchange.request.body) > LONG_BYTES
+        usage = await asyncio.to_thread(counted_reply, exchange, reply) if long else counted_reply(exchange, reply)
+        reply = replace(reply, usage=usage)
         exchange.headers["x-gateway-estimated"] = "true"
     if not exchange.transforms and not chain.transformers:
         if exchange.observers or chain.observers:
