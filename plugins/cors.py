@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from gateway.plugin import Exchange, Plugin, Reply, Services
+from gateway.plugin import ConfigError, Exchange, Plugin, Reply, Services
 
 EXPOSED = "x-request-id, x-gateway-route, x-gateway-target, x-gateway-attempts, x-gateway-cost-usd, retry-after"
 
@@ -15,7 +15,7 @@ class Cors(Plugin):
     """Options:
 
     origins: who may call, each `https://app.example`, with `*` for a part, or `*` alone for everybody (default none).
-    credentials: whether cookies and the like may be sent (default false; not with `*`, which browsers refuse).
+    credentials: whether cookies and the like may be sent (default false; refused with `*`).
     max_age: how long a browser may remember a preflight (default 10m; 0s: not at all).
 
     A preflight needs no key. An origin that is not listed gets its answer without the headers, and the browser
@@ -49,7 +49,12 @@ class Cors(Plugin):
     def __init__(self, options: Mapping[str, Any], services: Services) -> None:
         super().__init__(options, services)
         origins: list[str] = options["origins"]
-        self._all = "*" in origins and not options["credentials"]
+        self._all = "*" in origins
+        # SECURITY: answering every origin with credentials allowed lets any page act with its visitor's.
+        if self._all and options["credentials"]:
+            raise ConfigError(
+                "credentials with the origin * would trust every page", cure="name the origins one by one"
+            )
         patterns = [".*" if origin == "*" else re.escape(origin).replace(r"\*", "[^/]*") for origin in origins]
         self._allowed = re.compile("|".join(patterns) or r"(?!)")
         self._credentials: bool = options["credentials"]

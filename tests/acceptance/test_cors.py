@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.errors import ConfigErrors
 from gateway.testing import running_gateway
 
 CONFIG = """
@@ -44,3 +45,11 @@ async def test_preflight_needs_no_key_and_is_answered_for_listed_origins(
         refused = await gateway.post("/v1/chat/completions", body, headers={"origin": origin})
         assert refused.status == 401
         assert refused.headers.get("access-control-allow-origin") == allowed  # so that the page can read why
+
+
+async def test_every_origin_with_credentials_is_refused() -> None:
+    with pytest.raises(ConfigErrors, match=r"gateway\.yaml:2:\d+: .*credentials with the origin \*"):
+        async with running_gateway(
+            "version: 1\nplugins: [{cors: {origins: ['*'], credentials: true}}]\nroutes: [{name: e, targets: [echo/echo]}]\n"
+        ):
+            pass
