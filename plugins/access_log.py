@@ -40,7 +40,10 @@ class AccessLog(Plugin):
         super().__init__(options, services)
         self._log = services.log
         self._bodies: bool = options["bodies"]
-        self._log.prefer_form(options["format"])
+
+    async def start(self) -> None:
+        """Choose the form of lines: here and not before, so that a configuration that is refused changes nothing."""
+        self._log.prefer_form(self.options["format"])
 
     async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
         """Collect the answer's text when bodies are wanted."""
