@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -40,9 +39,9 @@ def may_reach_client(name: str) -> bool:
     return lower not in NEVER_TO_CLIENT and not lower.startswith(_PREFIXES)
 
 
-def connection_listed(headers: Mapping[str, str]) -> frozenset[str] | tuple[()]:
-    """Return the header names that `Connection` declares hop-by-hop too, in lower case."""
-    value = headers.get("connection")
-    if value is None or value in ("keep-alive", "close", "Keep-Alive"):
+def connection_listed(headers: MultiMapping[str]) -> frozenset[str] | tuple[()]:
+    """Return the header names that `Connection`, in every line of it, declares hop-by-hop too, in lower case."""
+    values = headers.getall("connection", None)
+    if values is None or values == ["keep-alive"]:
         return ()
-    return frozenset(part.strip().lower() for part in value.split(","))
+    return frozenset(part.strip().lower() for value in values for part in value.split(","))
