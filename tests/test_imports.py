@@ -60,6 +60,12 @@ ONE_PLACE = {
     "watchfiles": "runtime",
     "httptools": "upstream",
     "aiohappyeyeballs": "upstream",
+    "redis": "state",
+    "sqlalchemy": "ledger",
+    "aiosqlite": "ledger",
+    "asyncpg": "ledger",
+    "jwt": "credentials",
+    "genai_prices": "pricing",
     "click": "cli",
     "rich": "cli",
 }
