@@ -14,6 +14,8 @@
     ├─ ClientLeft          499   log and ledger only; nothing is sent
     ├─ InternalError       500   the gateway's own fault, a plugin's included
     ├─ Unavailable         503   overload, draining, every target disabled or open
+    │  ├─ TargetSkipped          from a plugin's `attempt`: pass this target over, the next may be tried
+    │  └─ StateLost              the shared state cannot be reached
     └─ UpstreamError             what one attempt met; `kind` says which failure it was
     ConfigError                  a configuration that may not run, with file, line and column
 
@@ -120,6 +122,19 @@ class InternalError(GatewayError):
 
 class Unavailable(GatewayError):
     status, code = 503, "overloaded"
+
+
+class TargetSkipped(Unavailable):
+    """Raised by a plugin's `attempt` hook: this target must not be tried now. It does not count as a try; the client
+    sees it only when no other target is left."""
+
+    code = "circuit_open"
+
+
+class StateLost(Unavailable):
+    """The shared state cannot be reached. What follows is each plugin's stated choice."""
+
+    code = "state_unavailable"
 
 
 class UpstreamError(GatewayError):

@@ -1,0 +1,1 @@
+"""Shared state: counters, buckets, leases, lists and values with a lifetime."""
