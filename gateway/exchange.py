@@ -17,6 +17,7 @@ from gateway.dialects.endpoints import Endpoint
 from gateway.dialects.protocol import Dialect
 from gateway.errors import GatewayError
 from gateway.route import Route, Target
+from gateway.upstream.health import TargetHealth
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -152,17 +153,33 @@ class Reply:
 
 
 class Attempt:
-    """One try at one target. `number` counts from 1; `error` is set when it failed."""
+    """One try at one target. `number` counts from 1; `error` is set when it failed; `ended_at_s` is None while its
+    answer still comes. `usage` is what this try used as far as it is known, `cost_usd` its price (None: unknown).
+    """
 
-    __slots__ = ("deadline", "ended_at_s", "error", "exchange", "number", "started_at_s", "status", "target")
+    __slots__ = (
+        "cost_usd", "deadline", "ended_at_s", "error", "exchange", "health", "number", "started_at_s", "status",
+        "target", "usage",
+    )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, target: Target, number: int, started_at_s: float) -> None:
-        self.exchange, self.target, self.number = exchange, target, number
+    def __init__(
+        self, exchange: Exchange, target: Target, number: int, started_at_s: float, health: TargetHealth
+    ) -> None:
+        self.exchange, self.target, self.number, self.health = exchange, target, number, health
         self.deadline = exchange.deadline
         self.started_at_s = started_at_s
         self.ended_at_s: float | None = None
         self.status: int | None = None
         self.error: GatewayError | None = None
+        self.usage: Usage | None = None
+        self.cost_usd: Decimal | None = None
+        health.in_flight += 1
+
+    def end(self, at_s: float) -> None:
+        """Note that nothing more of it comes; the second time nothing happens."""
+        if self.ended_at_s is None:
+            self.ended_at_s = at_s
+            self.health.in_flight -= 1
 
 
 class Exchange:

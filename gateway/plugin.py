@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from gateway.amounts import MoneyRate, Rate
 from gateway.chat import (
@@ -46,20 +47,27 @@ from gateway.errors import (
     QuotaSpent,
     RateLimited,
     RequestTimeout,
+    StateLost,
+    TargetSkipped,
     TooLarge,
     Unauthenticated,
     Unavailable,
     UpstreamError,
 )  # fmt: skip
 from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts
+from gateway.ledger.ledger import Ledger, Row, SavedKey
 from gateway.route import Route, Target
+from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStore, Taken
+from gateway.upstream.health import Breaker, Health, TargetHealth
 
 __all__ = [
-    "Attempt", "BadRequest", "ChatReply", "ChatRequest", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event",
-    "Exchange", "Failure", "GatewayError", "InternalError", "Log", "MethodNotAllowed", "ModelNotFound", "MoneyRate",
-    "NotFound", "PermissionDenied", "Plugin", "Principal", "QuotaSpent", "Rate", "RateLimited", "Raw", "ReasoningDelta",
-    "Reply", "RequestTimeout", "Route", "Services", "Start", "Stop", "Target", "TextDelta", "Timeouts", "ToolCallDelta",
-    "TooLarge", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
+    "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim", "ClientRequest",
+    "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure", "GatewayError", "Health", "InternalError",
+    "Lease", "Ledger", "Log", "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "PermissionDenied",
+    "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw", "ReasoningDelta", "Reply",
+    "RequestTimeout", "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken",
+    "Target", "TargetHealth", "TargetSkipped", "TextDelta", "Timeouts", "ToolCallDelta", "TooLarge",
+    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -91,14 +99,35 @@ class Log(Protocol):
         """Ask for lines as `json` or `text`; LOG_FORMAT in the environment wins."""
 
 
+class Pricing(Protocol):
+    """What tokens cost, in USD. None means that the price is not known, never that there is none."""
+
+    def cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
+        """Return what `usage` costs; 0 where the provider is free."""
+
+    def bound(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+        """Return the most that so many tokens may cost: no cache discount, the highest tier that applies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the gateway lends its plugins. `lasting(name, factory)` returns an object that survives reloads:
-    made by `factory` the first time, the same one ever after."""
+    """What the gateway lends its plugins.
+
+    `state` is the shared state below the plugin's own prefix; `ledger` None when there is none; `health` what is known
+    of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
+    told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
+    that survives reloads: made by `factory` the first time, the same one ever after.
+    """
 
     clock: Clock
     log: Log
     home: Path
+    state: StateStore
+    ledger: Ledger | None
+    health: Health
+    pricing: Pricing
+    http: Callable[[], ClientSession]
+    workers: int
     lasting: Callable[[str, Callable[[], Any]], Any]
 
 

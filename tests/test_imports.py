@@ -13,7 +13,8 @@ from tests.imports import ROOT, cycle_in, edges, imports_in, imports_of, module_
 # A room is a module or a folder of modules. Each names the rooms it may import; itself goes without saying.
 FACTS = {"amounts", "errors", "chat", "secret"}
 UPSTREAM_FACTS = FACTS | {"dialects", "upstream.transport", "upstream.provider", "upstream.health", "route"}
-REQUEST = UPSTREAM_FACTS | {"exchange", "plugin"}
+STORES = {"state.store", "ledger.ledger"}
+REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "plugin"}
 PIPELINE = REQUEST | {"chain", "router", "upstream", "pricing", "telemetry", "credentials", "ledger", "state"}
 ASSEMBLED = PIPELINE | {"attempts", "relay", "runtime"}
 FRONT = ASSEMBLED | {"server", "admin", "supervisor"}
@@ -28,14 +29,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pricing": FACTS,
     "telemetry": FACTS,
     "dialects": {"errors", "chat"},
-    "state": FACTS,
-    "ledger": FACTS,
+    "state.store": FACTS,
+    "state": FACTS | {"state.store"},
+    "ledger.ledger": FACTS,
+    "ledger": FACTS | {"ledger.ledger"},
     "upstream.transport": FACTS,
     "upstream.health": FACTS,
     "upstream.provider": FACTS | {"dialects", "upstream.transport"},
     "route": FACTS | {"dialects", "upstream.transport", "upstream.provider"},
     "exchange": UPSTREAM_FACTS,
-    "plugin": UPSTREAM_FACTS | {"exchange"},
+    "plugin": UPSTREAM_FACTS | STORES | {"exchange"},
     "chain": REQUEST,
     "router": UPSTREAM_FACTS | {"exchange"},
     "upstream": UPSTREAM_FACTS | {"exchange", "telemetry"},

@@ -17,22 +17,25 @@ from multidict import CIMultiDict
 from gateway.attempts.plan import Available, Plan, kind_of
 from gateway.attempts.send import Sender
 from gateway.chain import Chain
-from gateway.errors import GatewayError, Unavailable, UpstreamError
+from gateway.errors import GatewayError, TargetSkipped, Unavailable, UpstreamError
 from gateway.exchange import Attempt, Exchange, Reply
 from gateway.plugin import Log
 from gateway.relay import Pumped
 from gateway.relay.client import ClientStream
 from gateway.relay.stream import KEEP_ALIVE_S
 from gateway.route import Route
+from gateway.upstream.balance import Candidate
 from gateway.upstream.health import RepeatBudget
 
 
 class Attempts:
     """The attempts of one route: the innermost step of its chain."""
 
-    def __init__(self, route: Route, chain: Chain, sender: Sender, budget: RepeatBudget, log: Log) -> None:
+    def __init__(
+        self, route: Route, available: Available, chain: Chain, sender: Sender, budget: RepeatBudget, log: Log
+    ) -> None:
         self._route = route
-        self._available = Available(route)
+        self._available = available
         self._try = chain.around_attempt(sender.send)
         self._budget = budget
         self._log = log
@@ -49,36 +52,58 @@ class Attempts:
         return self._go_with_keep_alive(exchange) if exchange.request.stream else self._go(exchange)
 
     async def _go(self, exchange: Exchange) -> Reply:
-        target = self._available.first
+        order = self._available.order(exchange)
+        candidate = order[0]
         plan: Plan | None = None
         repeated = False
         while True:
-            attempt = Attempt(exchange, target, len(exchange.attempts) + 1, exchange.deadline.now())
-            exchange.attempts.append(attempt)
-            headers = exchange.headers
-            headers["x-gateway-target"] = (
-                f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else target.name
-            )
-            headers["x-gateway-attempts"] = str(attempt.number)
             try:
-                return await self._try(attempt)
+                return await self._try_one(exchange, candidate)
+            except TargetSkipped as skipped:
+                plan = plan or Plan(order, self._available)
+                following = plan.skip(skipped)
+                if following is None:
+                    exchange.headers["x-gateway-attempts"] = str(len(exchange.attempts))
+                    refusal = plan.refusal(skipped)
+                    tell_to_stop(refusal)
+                    raise refusal from None
             except UpstreamError as error:
-                attempt.error = error
-                self._note(attempt, error)
-                plan = plan or Plan(self._available)
+                self._note(exchange.attempts[-1], error)
+                plan = plan or Plan(order, self._available)
                 following = plan.next(error)
                 if following is None or not await self._may_go_on(exchange, plan, error):
                     tell_to_stop(error)
                     raise
-                target = following
-            except GatewayError as error:
-                attempt.error = error
-                raise
             finally:
-                attempt.ended_at_s = exchange.deadline.now()
                 if repeated:
                     self._budget.give_back()
-            repeated = plan.repeats  # reached only after a failure
+            candidate = following
+            repeated = plan.repeats
+
+    async def _try_one(self, exchange: Exchange, candidate: Candidate) -> Reply:
+        """Make one attempt. Raises: TargetSkipped, UpstreamError and what else may end an exchange."""
+        started_at_s = exchange.deadline.now()
+        target, health = candidate.target, candidate.health
+        attempt = Attempt(exchange, target, len(exchange.attempts) + 1, started_at_s, health)
+        exchange.attempts.append(attempt)
+        headers = exchange.headers
+        headers["x-gateway-target"] = (
+            f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else candidate.name
+        )
+        headers["x-gateway-attempts"] = str(attempt.number)
+        try:
+            reply = await self._try(attempt)
+        except BaseException as error:
+            attempt.error = error if isinstance(error, GatewayError) else None
+            attempt.end(exchange.deadline.now())
+            if isinstance(error, TargetSkipped):
+                exchange.attempts.remove(attempt)  # no try: nothing was sent
+            raise
+        now = exchange.deadline.now()
+        if isinstance(reply.body, bytes):
+            attempt.end(now)
+        health.answered(now - started_at_s, stream=exchange.request.stream)
+        return reply
 
     async def _may_go_on(self, exchange: Exchange, plan: Plan, error: UpstreamError) -> bool:
         """Wait as a repetition must; False when time or the budget do not allow it."""
@@ -190,7 +215,7 @@ async def give_up(task: asyncio.Task[Reply]) -> None:
         await body.close()
 
 
-def tell_to_stop(error: UpstreamError) -> None:
+def tell_to_stop(error: GatewayError) -> None:
     """Mark `error` as the end: clients need not retry what the gateway has retried already."""
-    if kind_of(error) is not None:
+    if isinstance(error, UpstreamError) and kind_of(error) is not None:
         error.headers = {**error.headers, "x-should-retry": "false"}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gateway.errors import UpstreamError
+from gateway.errors import GatewayError, TargetSkipped, UpstreamError
+from gateway.exchange import Exchange
 from gateway.route import Retry, Route, Target
+from gateway.upstream.balance import Balance, Candidate, ordered
 
 CREDENTIAL_STATUSES = frozenset({401, 402, 403})
 """An upstream's answers that concern the gateway's own key, not the request."""
@@ -28,52 +31,78 @@ def kind_of(error: UpstreamError) -> str | None:
 
 
 class Available:
-    """What a route can try, found once: its targets and fallbacks whose providers are enabled."""
+    """What a route can try, found once: its targets and fallbacks whose providers are enabled.
 
-    def __init__(self, route: Route) -> None:
+    `candidate` makes what stands for a target here; the same target gets the same one wherever it is listed.
+    """
+
+    def __init__(self, route: Route, balance: Balance, candidate: Callable[[Target], Candidate]) -> None:
         self.retry = route.retry
-        self.targets = tuple(target for target in route.targets if target.provider.enabled)
+        self._balance = balance
+        self.targets = tuple(candidate(target) for target in route.targets if target.provider.enabled)
         self.fallbacks = {
-            cause: tuple(target for target in targets if target.provider.enabled)
+            cause: tuple(candidate(target) for target in targets if target.provider.enabled)
             for cause, targets in route.fallbacks.items()
         }
-        self._order = (*self.targets, *self.fallbacks.get("any", ()))
+        self._any = self.fallbacks.get("any", ())
+        self._as_listed = (*self.targets, *self._any)
 
     @property
     def is_empty(self) -> bool:
         """Whether no target is available at all."""
-        return not self._order
+        return not self._as_listed
 
-    @property
-    def first(self) -> Target:
-        """The target tried first. There must be one."""
-        return self._order[0]
+    def order(self, exchange: Exchange) -> Sequence[Candidate]:
+        """Return the candidates in the order in which `exchange` tries them, fallbacks after targets."""
+        if self._balance is ordered or len(self.targets) < 2:
+            return self._as_listed
+        return (*self._balance(self.targets, exchange), *self._any)
 
 
 class Plan:
-    """What follows the first attempt of an exchange; made when that has failed.
+    """What follows the first attempt of an exchange; made when that has failed, or was passed over.
 
-    Tries in all are at most `max(retry.attempts, number of targets and fallbacks available)`; each untried
-    target comes before any repetition.
+    Tries in all are at most `max(retry.attempts, number of candidates)`; each untried candidate comes before any
+    repetition. One that is passed over is no try.
     """
 
-    def __init__(self, available: Available, rng: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, order: Sequence[Candidate], available: Available, rng: Callable[[], float] = random.random
+    ) -> None:
         self._retry: Retry = available.retry
         self._rng = rng
-        # The first target is the first of whichever list has one.
-        self._untried = list(available.targets[1:])
-        self._fallbacks = {cause: list(targets) for cause, targets in available.fallbacks.items()}
-        self._untried_any: list[Target] = self._fallbacks.get("any", [])
-        if not available.targets:
-            self._untried_any.pop(0)
-        self._tried: list[Target] = [available.first]
-        self._cap = max(self._retry.attempts, 1 + len(self._untried) + len(self._untried_any))
+        self._untried = list(order[1:])
+        self._special_fallbacks = {
+            cause: list(candidates) for cause, candidates in available.fallbacks.items() if cause != "any"
+        }
+        self._tried: list[Candidate] = [order[0]]
+        self._cap = max(self._retry.attempts, len(order))
+        self._probe_in_s: float | None = None
         self.repeats = False
-        """Whether the target last returned by `next` had been tried before."""
+        """Whether the candidate last returned by `next` had been tried before."""
+        self.error: UpstreamError | None = None
+        """What the last try failed with."""
 
-    def next(self, error: UpstreamError) -> Target | None:
-        """Return the target to try after `error`, None when the error stands."""
+    def skip(self, skipped: TargetSkipped) -> Candidate | None:
+        """Return the candidate to try instead of the last one, None when none is left; then raise `refusal`."""
+        self._tried.pop()
+        if skipped.retry_after_s is not None:
+            self._probe_in_s = min(skipped.retry_after_s, self._probe_in_s or skipped.retry_after_s)
+        if self.repeats or not self._untried:
+            return None
+        return self._take(self._untried)
+
+    def refusal(self, skipped: TargetSkipped) -> GatewayError:
+        """Return what the client is told when every candidate left was passed over."""
+        if self.error is not None:
+            return self.error
+        skipped.retry_after_s = self._probe_in_s
+        return skipped
+
+    def next(self, error: UpstreamError) -> Candidate | None:
+        """Return the candidate to try after `error`, None when the error stands."""
         kind = kind_of(error)
+        self.error = error
         self.repeats = False
         special = self._special(error)
         if special:
@@ -86,8 +115,6 @@ class Plan:
             return None
         if self._untried:
             return self._take(self._untried)
-        if self._untried_any:
-            return self._take(self._untried_any)
         if kind == "credential" or (kind == "429" and error.retry_after_s is None):
             return None  # another try with the same key, or without money, would only be refused again
         self.repeats = True
@@ -104,22 +131,19 @@ class Plan:
         """Return whether a pause may be waited for: within the backoff's upper end, and before the deadline."""
         return pause_s <= self._retry.backoff_max_s and pause_s < remaining_s
 
-    def _special(self, error: UpstreamError) -> list[Target]:
+    def _special(self, error: UpstreamError) -> list[Candidate]:
         cause = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}.get(
             error.code
         )
-        return self._fallbacks.get(cause, []) if cause else []
+        return self._special_fallbacks.get(cause, []) if cause else []
 
-    def _take(self, targets: list[Target]) -> Target:
-        target = targets.pop(0)
-        self._tried.append(target)
-        return target
+    def _take(self, candidates: list[Candidate]) -> Candidate:
+        candidate = candidates.pop(0)
+        self._tried.append(candidate)
+        return candidate
 
-    def _again(self) -> Target:
-        tried: Sequence[Target] = self._tried
-        counts = {id(target): 0 for target in tried}
-        for target in tried:
-            counts[id(target)] += 1
-        target = min(tried, key=lambda each: counts[id(each)])
-        self._tried.append(target)
-        return target
+    def _again(self) -> Candidate:
+        counts = Counter(map(id, self._tried))
+        candidate = min(self._tried, key=lambda each: counts[id(each)])
+        self._tried.append(candidate)
+        return candidate

@@ -12,8 +12,8 @@ from msgspec import Struct, field
 class Row(Struct, frozen=True, kw_only=True, gc=False):
     """One exchange as it ended; the names are the contract's. Times are Unix seconds and milliseconds, money USD.
 
-    `cost_usd` is None when a price is unknown, never 0 instead. `estimated` marks tokens that the gateway counted itself.
-    `tries` has one mapping an attempt (target, status, error, started_ms, ended_ms, usage, cost_usd).
+    `cost_usd` is None when a price is unknown, never 0 instead. `estimated` marks tokens that the gateway counted
+    itself. `tries` has one mapping an attempt (target, status, error, started_ms, ended_ms, usage, cost_usd).
     """
 
     exchange_id: str
@@ -47,8 +47,8 @@ class Row(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SavedKey(Struct, frozen=True, kw_only=True, gc=False):
-    """A virtual key as the ledger keeps it. `hash` is `sha256:` and the hex of the key; `facts` what stands beside it in
-    `auth.keys` (models, routes, limits, budget, tags), `expires_at` and `revoked_at` Unix seconds."""
+    """A virtual key as the ledger keeps it. `hash` is `sha256:` and the hex of the key; `facts` what stands
+    beside it in `auth.keys` (models, routes, limits, budget, tags), `expires_at` and `revoked_at` Unix seconds."""
 
     name: str
     hash: str
@@ -94,9 +94,9 @@ class Ledger(Protocol):
     async def totals(
         self, *, by: Sequence[str], since: float, until: float | None = None, filters: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Return sums of requests, failed, tokens and cost_usd, grouped by any of day, hour, principal, model, provider,
-        route, target, status, outcome; from aggregates kept as rows are written, so that ten million rows answer at
-        once. `unpriced` counts rows whose cost is unknown."""
+        """Return sums of requests, failed, tokens and cost_usd, grouped by any of day, hour, principal, model,
+        provider, route, target, status, outcome; from aggregates kept as rows are written, so that ten million rows
+        answer at once. `unpriced` counts rows whose cost is unknown."""
 
     async def spent(self, *, since: float, principal: str | None = None, tag: tuple[str, str] | None = None) -> Decimal:
         """Return what has been spent since then, in USD, unknown prices left out."""

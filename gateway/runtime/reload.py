@@ -19,6 +19,7 @@ from gateway.runtime.gateway import Gateway, Generation, Lasting
 from gateway.runtime.home import Home
 from gateway.runtime.load import load_config
 from gateway.runtime.plugins import Catalog, discover
+from gateway.runtime.shared import shared
 from gateway.runtime.snapshot import Snapshot, build
 from gateway.runtime.watch import State, folders_of, state_of
 from gateway.telemetry import Logger
@@ -49,6 +50,7 @@ async def first(source: Source, log: Logger, clock: Clock) -> Gateway:
     try:
         config, catalog = source.read()
         snapshot = build(config, catalog, lasting, log, clock)
+        await shared(config, lasting, clock, log).start()
         await snapshot.start()
     except Exception as error:  # a plugin's: the operator is told as of any other mistake in a configuration
         raise _as_config_error(error) from error

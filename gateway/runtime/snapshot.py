@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from gateway.attempts import Attempts
+from gateway.attempts.plan import Available
 from gateway.attempts.send import Sender
 from gateway.chain import Chain, Handle, overrides
 from gateway.errors import ConfigError, ConfigErrors, NotFound
@@ -19,7 +20,9 @@ from gateway.route import Match, Retry, Route, Target
 from gateway.router import Router
 from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
 from gateway.runtime.options import lay_over
+from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
+from gateway.upstream.balance import BALANCES, Candidate
 from gateway.upstream.connect import tls_context
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.echo import EchoTransport
@@ -27,12 +30,6 @@ from gateway.upstream.health import Keys, RepeatBudget
 from gateway.upstream.http import HttpTransport
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import Transport
-
-
-class Kept(Protocol):
-    """What outlives snapshots; see `runtime.gateway.Lasting`."""
-
-    def get(self, name: str, factory: Callable[[], Any]) -> Any: ...
 
 
 class Loader(Protocol):
@@ -102,15 +99,23 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     log.redactor.add(secret.reveal() for secret in config.secrets)
     providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
     keys: dict[str, Keys] = {each.name: _keys(each, lasting, clock) for each in config.providers if each.credentials}
-    maker = _PluginMaker(config, catalog, lasting, log, clock)
+    common = shared(config, lasting, clock, log)
+    maker = _PluginMaker(config, catalog, lasting, common, log, clock)
     global_plugins = [made for entry in config.plugins if (made := maker.make(entry, entry.options)) is not None]
     chain = Chain(global_plugins, log)
     budget: RepeatBudget = lasting.get("repeats", RepeatBudget)
+
+    def candidate(target: Target) -> Candidate:
+        return Candidate(target, common.health.of(target.name), keys.get(target.provider.name))
+
     running: list[Running] = []
     for entry in config.routes:
         own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
-        attempts = Attempts(route, own, Sender(own, keys, clock, log, config.server.max_body_bytes), budget, log)
+        available = Available(route, BALANCES[route.balance], candidate)
+        attempts = Attempts(
+            route, available, own, Sender(own, keys, clock, log, config.server.max_body_bytes), budget, log
+        )
         running.append(Running(route, own.around(attempts.run)))
     if maker.errors:
         raise ConfigErrors(maker.errors)
@@ -149,8 +154,11 @@ def _app(plugin: Plugin) -> web.Application:
 class _PluginMaker:
     """Makes plugin instances, collecting what they refuse instead of stopping at the first."""
 
-    def __init__(self, config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, catalog: Loader, lasting: Kept, common: Shared, log: Logger, clock: Clock
+    ) -> None:
         self._config, self._catalog, self._lasting, self._log, self._clock = config, catalog, lasting, log, clock
+        self._common = common
         self.made: list[Plugin] = []
         self.errors: list[ConfigError] = []
 
@@ -158,10 +166,17 @@ class _PluginMaker:
         """Return a new instance, None when it refuses (noted in `errors`) or is switched off."""
         if options is None:
             return None
+        common = self._common
         services = Services(
             clock=self._clock,
             log=self._log,
             home=self._config.home,
+            state=common.state.under(f"{entry.name}:"),
+            ledger=common.ledger,
+            health=common.health,
+            pricing=common.pricing,
+            http=common.http,
+            workers=common.workers,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
         )
         place = entry.place

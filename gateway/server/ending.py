@@ -23,6 +23,8 @@ async def finish(exchange: Exchange, snapshot: Snapshot, log: Log, leave: Callab
             except Exception as error:  # the end of an exchange: what it held must not keep it from ending
                 log.error("upstream_close_failed", request_id=exchange.id, error=f"{type(error).__name__}: {error}")
         exchange.ended_at_s = exchange.deadline.now()
+        for attempt in exchange.attempts:
+            attempt.end(exchange.ended_at_s)
         chain = chain_of(exchange, snapshot)
         error_met = exchange.error
         if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):

@@ -1,4 +1,4 @@
-"""What every state store can do. Memory, SQLite and Redis keep these promises alike; one suite of tests holds them to it.
+"""What every state store can do: memory, SQLite and Redis alike, held to it by one suite of tests.
 
 Every key has a lifetime. What stands in the first braces of a key is its hash tag: keys of one tag lie on one shard of
 a cluster, and only those are decided in one round trip. A store that cannot be reached raises StateLost within 100 ms.

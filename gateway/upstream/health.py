@@ -1,16 +1,163 @@
-"""What is known of upstreams between requests: resting keys, and how much is being repeated.
+"""What is known of upstreams between requests: breaker states, speed, load, resting keys, and how much is repeated.
 
-Lives outside the snapshot, so that a reload forgets nothing.
+Written by attempts and by plugins, read by balance, plugins, pages and the admin listener. Lives outside the snapshot,
+so that a reload forgets nothing. A target goes by `provider/model` where the route names the model and `provider/*`
+where it passes any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from gateway.secret import Secret
 
 REFUSED_REST_S = 60.0
 """How long a key rests that an upstream refused (401, 402, 403)."""
+BreakerState = Literal["closed", "half_open", "open"]
+
+
+class Breaker:
+    """Stops sending to a target that fails: closed → open after `failures` in a row → half-open after `open_for_s`
+    with at most `probes` requests at once → closed by the first that succeeds, open again by one that fails.
+
+    `now` is monotonic, in seconds. `on_change(breaker)` hears every change of state.
+    """
+
+    __slots__ = ("_now", "_open_until", "_state", "failed", "on_change", "probing", "why")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._state: BreakerState = "closed"
+        self._open_until = 0.0
+        self.failed = 0
+        """Failures in a row."""
+        self.probing = 0
+        """Probes under way."""
+        self.why = ""
+        """What the last failure was, in words that may be shown."""
+        self.on_change: Callable[[Breaker], None] | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        """The state now: an open breaker whose time is over is half-open."""
+        if self._state == "open" and self._now() >= self._open_until:
+            return "half_open"
+        return self._state
+
+    @property
+    def probe_in_s(self) -> float:
+        """Seconds until a probe may go out; 0 when one may, or when it is closed."""
+        return max(0.0, self._open_until - self._now()) if self._state == "open" else 0.0
+
+    def admit(self, probes: int) -> bool | None:
+        """Return False for an ordinary request, True for a probe, None when nothing may be sent now."""
+        if self._state == "closed":
+            return False
+        if self._state == "open":
+            if self._now() < self._open_until:
+                return None
+            self._change("half_open")
+        if self.probing >= probes:
+            return None
+        self.probing += 1
+        return True
+
+    def succeed(self, *, probe: bool) -> None:
+        """An attempt was answered."""
+        self.release(probe=probe)
+        self.failed = 0
+        if probe and self._state == "half_open":
+            self._change("closed")
+
+    def fail(self, *, probe: bool, why: str, failures: int, open_for_s: float) -> None:
+        """An attempt failed through the target's fault."""
+        self.release(probe=probe)
+        self.failed += 1
+        self.why = why
+        if (probe and self._state == "half_open") or (self._state == "closed" and self.failed >= failures):
+            self.open_for(open_for_s)
+
+    def release(self, *, probe: bool) -> None:
+        """An attempt ended and proved nothing: it was cancelled, or the request itself was at fault."""
+        if probe and self.probing:
+            self.probing -= 1
+
+    def open_for(self, seconds: float) -> None:
+        """Open, or stay open, until `seconds` from now."""
+        self._open_until = self._now() + seconds
+        self._change("open")
+
+    def reset(self) -> None:
+        """Close and forget: an operator's hand."""
+        self.failed, self.probing, self.why = 0, 0, ""
+        self._change("closed")
+
+    def _change(self, state: BreakerState) -> None:
+        changed, self._state = self._state != state, state
+        if changed and self.on_change is not None:
+            self.on_change(self)
+
+
+class TargetHealth:
+    """What is known of one target. `first_token_s` and `plain_s` are exponentially weighted means of the time to first
+    token of streams and of the whole answer of plain requests, None before the first; `recent_s` are the last times to
+    first token."""
+
+    WEIGHT = 0.2
+    KEPT = 128
+
+    __slots__ = ("attempts", "breaker", "failures", "first_token_s", "in_flight", "name", "plain_s", "recent_s")
+
+    def __init__(self, name: str, now: Callable[[], float]) -> None:
+        self.name = name
+        self.breaker = Breaker(now)
+        self.in_flight = self.attempts = self.failures = 0
+        self.first_token_s: float | None = None
+        self.plain_s: float | None = None
+        self.recent_s: deque[float] = deque(maxlen=self.KEPT)
+
+    def answered(self, seconds: float, *, stream: bool) -> None:
+        """Note how long an attempt took to its first token, or to its whole answer when it was plain."""
+        if stream:
+            self.recent_s.append(seconds)
+            before = self.first_token_s
+            self.first_token_s = seconds if before is None else before + self.WEIGHT * (seconds - before)
+        else:
+            before = self.plain_s
+            self.plain_s = seconds if before is None else before + self.WEIGHT * (seconds - before)
+
+    def quantile_s(self, share: float) -> float | None:
+        """Return the `share` quantile of the recent times to first token; None below 20 of them."""
+        if len(self.recent_s) < 20:
+            return None
+        ordered = sorted(self.recent_s)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class Health:
+    """The health of every target that was ever tried."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._targets: dict[str, TargetHealth] = {}
+
+    def of(self, target: str) -> TargetHealth:
+        """Return what is known of a target, by its name."""
+        found = self._targets.get(target)
+        if found is None:
+            found = self._targets[target] = TargetHealth(target, self._now)
+        return found
+
+    def __iter__(self) -> Iterator[TargetHealth]:
+        return iter(list(self._targets.values()))
+
+    def breaker_of(self, provider: str) -> BreakerState:
+        """Return the worst breaker state among a provider's targets."""
+        order: tuple[BreakerState, ...] = ("closed", "half_open", "open")
+        states = [each.breaker.state for each in self if each.name.partition("/")[0] == provider]
+        return max(states, key=order.index, default="closed")
 
 
 class Keys:

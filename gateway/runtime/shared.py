@@ -1,0 +1,68 @@
+"""What every plugin of every snapshot shares: state, ledger, prices, the health of upstreams. Made once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Protocol
+
+import aiohttp
+
+from gateway.chat import Usage
+from gateway.ledger.ledger import Ledger
+from gateway.plugin import Clock, Log, Pricing
+from gateway.runtime.config import Config
+from gateway.state.memory import MemoryStore
+from gateway.state.store import StateStore
+from gateway.upstream.health import Health
+
+
+class Kept(Protocol):
+    """What outlives snapshots; see `runtime.gateway.Lasting`."""
+
+    def get(self, name: str, factory: Callable[[], Any]) -> Any: ...
+
+
+class Shared:
+    """The shared things of one process. A reload finds the same ones: `state:` and `ledger:` cannot change in it."""
+
+    def __init__(self, config: Config, clock: Clock, log: Log) -> None:
+        self.health = Health(clock.monotonic)
+        self.state: StateStore = MemoryStore(clock.monotonic)
+        self.ledger: Ledger | None = None
+        self.pricing: Pricing = _Unpriced()
+        self.workers = config.server.workers
+        self._session: aiohttp.ClientSession | None = None
+
+    def http(self) -> aiohttp.ClientSession:
+        """Return the plugins' client session."""
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def start(self) -> None:
+        """Open what must be open before the first request. Raises: ConfigError."""
+        if self.ledger is not None:
+            await self.ledger.start()
+
+    async def close(self) -> None:
+        """Write what is queued and let go of everything."""
+        if self.ledger is not None:
+            await self.ledger.close()
+        await self.state.close()
+        if self._session is not None:
+            await self._session.close()
+
+
+def shared(config: Config, lasting: Kept, clock: Clock, log: Log) -> Shared:
+    """Return the process's shared things."""
+    made: Shared = lasting.get("shared", lambda: Shared(config, clock, log))
+    return made
+
+
+class _Unpriced(Pricing):
+    def cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
+        return None
+
+    def bound(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+        return None
