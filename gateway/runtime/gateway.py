@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from gateway.exchange import Exchange
+from gateway.runtime.group import Alone, Answerer, Group
 from gateway.runtime.snapshot import Snapshot
 from gateway.telemetry import Logger
 
@@ -61,6 +62,9 @@ class Gateway:
         self.phase: Phase = "starting"
         self.live: set[Exchange] = set()
         self.last_reload_failed = False
+        self.answers: dict[str, Answerer] = {}
+        """What other processes of the group, or this one, may ask by name; see `Group.gather`."""
+        self.group: Group = Alone(self.answers)
         self._background: set[asyncio.Task[Any]] = set()
 
     @property

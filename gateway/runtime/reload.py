@@ -44,14 +44,20 @@ class Source:
         return load_config(self.home, self.environ, catalog, self.overrides), catalog
 
 
-async def first(source: Source, log: Logger, clock: Clock) -> Gateway:
-    """Return a gateway on its first snapshot, started. Raises: ConfigError."""
+async def first(
+    source: Source, log: Logger, clock: Clock, *, read: tuple[Config, Catalog] | None = None, start: bool = True
+) -> Gateway:
+    """Return a gateway on its first snapshot, started unless told otherwise. Raises: ConfigError.
+
+    `read` is what `source` has read already.
+    """
     lasting = Lasting()
     try:
-        config, catalog = source.read()
+        config, catalog = read or source.read()
         snapshot = build(config, catalog, lasting, log, clock)
         await shared(config, lasting, clock, log).start()
-        await snapshot.start()
+        if start:
+            await snapshot.start()
     except Exception as error:  # a plugin's: the operator is told as of any other mistake in a configuration
         raise _as_config_error(error) from error
     _warn(config, log)
@@ -70,31 +76,54 @@ class Reloader:
 
     async def reload(self, why: str) -> Snapshot:
         """Return the snapshot now in force. Raises: ConfigError, and then nothing has changed."""
-        gateway = self._gateway
         async with self._lock:
             try:
-                # In a thread: reading a large file must not hold up the streams that are running.
-                config, catalog = await asyncio.to_thread(self._source.read)
-                _refuse_what_needs_a_restart(gateway.snapshot.config, config)
-                snapshot = build(config, catalog, gateway.lasting, gateway.log, self._clock)
-                await snapshot.start()
-            except Exception as broken:  # a reload must never take the running gateway down, whatever a plugin raises
-                error = _as_config_error(broken)
-                gateway.last_reload_failed = True
-                each = error.errors if isinstance(error, ConfigErrors) else [error]
-                # Files that the running configuration does not know: mending one is a change to be noticed.
-                self._faulty = frozenset(self._source.home.folder / one.file for one in each if one.file)
-                errors = [str(one) for one in each]
-                gateway.log.error("reload_failed", why=why, errors=errors)
-                raise error from broken
-            _warn(config, gateway.log)
-            old = gateway.snapshot.digest
-            gateway.replace(snapshot)
-            gateway.last_reload_failed = False
-            self._faulty = frozenset()
-            self.reloads += 1
-            gateway.log.info("reloaded", why=why, digest=snapshot.digest, digest_before=old)
+                snapshot = await self.prepare()
+            except ConfigError as error:
+                await self.refused(error, why)
+                raise
+            await self.commit(snapshot, why)
             return snapshot
+
+    async def prepare(self) -> Snapshot:
+        """Return a snapshot of the files as they are now, started and not yet in force. Raises: ConfigError.
+
+        Whoever calls it commits it or closes it.
+        """
+        gateway = self._gateway
+        try:
+            # In a thread: reading a large file must not hold up the streams that are running.
+            config, catalog = await asyncio.to_thread(self._source.read)
+            _refuse_what_needs_a_restart(gateway.snapshot.config, config)
+            snapshot = build(config, catalog, gateway.lasting, gateway.log, self._clock)
+            await self.ready(snapshot)
+        except Exception as broken:  # a reload must never take the running gateway down, whatever a plugin raises
+            raise _as_config_error(broken) from broken
+        return snapshot
+
+    async def ready(self, snapshot: Snapshot) -> None:
+        """Get `snapshot` ready to serve. Raises: ConfigError."""
+        await snapshot.start()
+
+    async def commit(self, snapshot: Snapshot, why: str) -> None:
+        """Put `snapshot` in force."""
+        gateway = self._gateway
+        _warn(snapshot.config, gateway.log)
+        old = gateway.snapshot.digest
+        gateway.replace(snapshot)
+        gateway.last_reload_failed = False
+        self._faulty = frozenset()
+        self.reloads += 1
+        gateway.log.info("reloaded", why=why, digest=snapshot.digest, digest_before=old)
+
+    async def refused(self, error: ConfigError, why: str) -> None:
+        """Note and log that a reload changed nothing."""
+        gateway = self._gateway
+        gateway.last_reload_failed = True
+        each = error.errors if isinstance(error, ConfigErrors) else [error]
+        # Files that the running configuration does not know: mending one is a change to be noticed.
+        self._faulty = frozenset(self._source.home.folder / one.file for one in each if one.file)
+        gateway.log.error("reload_failed", why=why, errors=[str(one) for one in each])
 
     async def try_reload(self, why: str) -> None:
         """Reload; a bad file is logged and otherwise passed over."""

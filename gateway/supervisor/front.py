@@ -1,0 +1,71 @@
+"""What stands beside the data listener once in a group of processes: admin listener, file watcher, the ready line."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+from aiohttp import web
+
+from gateway.admin import application
+from gateway.plugin import Clock
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.reload import Reloader, Source
+from gateway.server.listener import address_of
+from gateway.telemetry import Logger
+
+
+class Front:
+    """`data` is the address of the data listener, `admin` the admin listener's socket, None when it is off."""
+
+    def __init__(self, source: Source, data: str, admin: socket.socket | None, *, watch: bool) -> None:
+        self._source, self._data, self._admin, self._watch = source, data, admin, watch
+        self._runner: web.AppRunner | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def start(self, gateway: Gateway, reloader: Reloader, clock: Clock) -> None:
+        """Open the admin listener, begin to watch."""
+        if self._admin is not None:
+            self._runner = web.AppRunner(
+                application(gateway, reloader, self._source, clock),
+                access_log=None,
+                handle_signals=False,
+                shutdown_timeout=0.2,  # aiohttp's minute would outlast the promise of when a SIGTERM ends
+            )
+            await self._runner.setup()
+            await web.SockSite(self._runner, self._admin).start()
+        if self._watch:
+            self._watcher = asyncio.ensure_future(self._watch_files(reloader, gateway.log))
+
+    def announce(self, gateway: Gateway, log: Logger) -> None:
+        """Log the start, and write the one plain line that programs wait for."""
+        config = gateway.snapshot.config
+        log.info(
+            "started",
+            home=config.home.name,
+            digest=config.digest,
+            workers=config.server.workers,
+            routes=len(config.routes),
+            providers=sum(each.enabled for each in config.providers),
+        )
+        log.flush()
+        admin = f"admin {address_of(self._admin)}" if self._admin is not None else "admin off"
+        sys.stderr.write(f"ready: {self._data} ({admin})\n")
+        sys.stderr.flush()
+
+    def stop_watching(self) -> None:
+        """Reload no more."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def stop(self) -> None:
+        """Close the admin listener."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _watch_files(self, reloader: Reloader, log: Logger) -> None:
+        try:
+            await reloader.watch()
+        except Exception as error:  # no inotify left, say: SIGHUP still works, and that must be known
+            log.warning("watch_failed", error=f"{type(error).__name__}: {error}", cure="reload with SIGHUP")

@@ -1,0 +1,108 @@
+"""One worker of several: serves the shared port, and does what the hub asks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from gateway.errors import ConfigError
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.group import Alone, Answerer, Group
+from gateway.runtime.reload import Reloader, Source
+from gateway.runtime.snapshot import Snapshot
+from gateway.supervisor.life import Life, Read
+from gateway.supervisor.link import LONGEST_BYTES, Link
+from gateway.telemetry import Logger
+
+AGAIN_S = 0.1
+"""How long until a worker looks for the hub again that it has lost."""
+
+
+class ThroughHub(Group):
+    """The whole group, asked by way of the hub; this process alone while there is none."""
+
+    def __init__(self, link: Link, answers: dict[str, Answerer]) -> None:
+        self._link, self._alone = link, Alone(answers)
+
+    async def gather(self, what: str, given: Any = None) -> list[Any]:
+        try:
+            answers: list[Any] = await self._link.ask("gather", {"what": what, "given": given})
+        except ConnectionError:
+            return await self._alone.gather(what, given)
+        return answers
+
+
+class Worker(Life):
+    """`hub` is the path of its socket; `lifeline` ends when the supervisor has died; a byte into `ready` says that
+    requests are taken."""
+
+    def __init__(
+        self, source: Source, log: Logger, read: Read, number: int, hub: str, lifeline: int, ready: int
+    ) -> None:
+        super().__init__(source, log, read)
+        self._number, self._hub, self._lifeline, self._ready = number, hub, lifeline, ready
+        self._prepared: Snapshot | None = None
+        self._connection: asyncio.Task[None] | None = None
+
+    async def began(self, gateway: Gateway, reloader: Reloader) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._lifeline, self._orphaned)
+        gateway.answers.update(self._reloading(gateway, reloader))
+        self._connection = loop.create_task(self._stay_connected(gateway))
+        os.write(self._ready, b"r")
+        os.close(self._ready)
+
+    async def ended(self) -> None:
+        if self._connection is not None:
+            self._connection.cancel()
+
+    def _orphaned(self) -> None:
+        """Stop: nobody is left who would."""
+        asyncio.get_running_loop().remove_reader(self._lifeline)
+        self.log.error("supervisor_died", worker=self._number)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def _stay_connected(self, gateway: Gateway) -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._hub, limit=LONGEST_BYTES)
+            except OSError:  # the hub died and is being replaced
+                await asyncio.sleep(AGAIN_S)
+                continue
+            link = Link(reader, writer, gateway.answers)
+            gateway.group = ThroughHub(link, gateway.answers)
+            running = asyncio.ensure_future(link.run())
+            try:
+                await link.ask("hello", {"worker": self._number, "pid": os.getpid(), "digest": gateway.snapshot.digest})
+                await running
+            except ConnectionError:
+                await asyncio.sleep(AGAIN_S)
+            finally:
+                running.cancel()
+
+    def _reloading(self, gateway: Gateway, reloader: Reloader) -> dict[str, Any]:
+        """Return what the hub may ask of a reload: prepare in every worker, then commit in every one, or discard."""
+
+        async def prepare(_: Any) -> str:
+            await discard(None)
+            self._prepared = await reloader.prepare()
+            return self._prepared.digest
+
+        async def commit(why: str) -> str:
+            snapshot, self._prepared = self._prepared, None
+            if snapshot is None:
+                raise ConfigError("nothing was prepared")
+            await reloader.commit(snapshot, why)
+            return snapshot.digest
+
+        async def discard(_: Any) -> None:
+            snapshot, self._prepared = self._prepared, None
+            if snapshot is not None:
+                await snapshot.close(self.log)
+
+        async def refused(_: Any) -> None:
+            gateway.last_reload_failed = True
+
+        return {"prepare": prepare, "commit": commit, "discard": discard, "refused": refused}
