@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from typing import Any
 
+from gateway.state.claims import (
+    bucket_wait,
+    forgotten_in,
+    full_in,
+    lease_wait,
+    level_now,
+    quota_wait,
+    refuse_twice,
+    whole,
+)
 from gateway.state.store import Bucket, Claim, Lease, Quota, StateStore, Taken
 
 SWEEP_EVERY = 1024
@@ -20,22 +30,13 @@ class _Kept:
     ends_at: float
 
 
-@dataclass(slots=True)
-class _Level:
-    """A bucket: how full it was, and when."""
-
-    level: float
-    at: float
-    full_at: float
-
-
 class _Shelf:
     """What the prefixed views of one store share."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
         self.kept: dict[str, _Kept] = {}
-        self.levels: dict[str, _Level] = {}
+        self.levels: dict[str, tuple[float, float, float]] = {}  # how full, when that was, until when it matters
         self.leases: dict[str, dict[str, float]] = {}
         self.writes = 0
 
@@ -46,7 +47,7 @@ class _Shelf:
             return
         now = self.now()
         self.kept = {key: kept for key, kept in self.kept.items() if kept.ends_at > now}
-        self.levels = {key: level for key, level in self.levels.items() if level.full_at > now}
+        self.levels = {key: level for key, level in self.levels.items() if level[2] > now}
         for key, holders in list(self.leases.items()):
             alive = {holder: ends_at for holder, ends_at in holders.items() if ends_at > now}
             if alive:
@@ -61,6 +62,9 @@ class MemoryStore(StateStore):
     def __init__(self, now: Callable[[], float], *, _shelf: _Shelf | None = None, _prefix: str = "") -> None:
         self._shelf = _shelf or _Shelf(now)
         self._prefix = _prefix
+
+    is_lost = False
+    errors = 0
 
     def under(self, prefix: str) -> StateStore:
         return MemoryStore(self._shelf.now, _shelf=self._shelf, _prefix=self._prefix + prefix)
@@ -107,6 +111,8 @@ class MemoryStore(StateStore):
             beside.ends_at = ends_at
         kept = self._find(key)
         if kept is None or not isinstance(kept.value, list):
+            if not values:
+                return 0
             self._shelf.sweep()
             kept = self._shelf.kept[self._prefix + key] = _Kept([], ends_at)
         assert isinstance(kept.value, list)
@@ -135,27 +141,76 @@ class MemoryStore(StateStore):
     # --- claims ------------------------------------------------------------------------------------
 
     async def take(self, claims: Sequence[Claim]) -> Taken:
-        now = self._shelf.now()
-        waits = [self._wait_for(claim, now) for claim in claims]
-        refused = tuple(number for number, wait in enumerate(waits) if wait > 0)
+        refuse_twice(claims)
+        shelf, prefix = self._shelf, self._prefix
+        now = shelf.now()
+        seen: list[tuple[Any, float]] = []
+        refused: list[int] = []
+        retry_after_s = 0.0
+        for number, claim in enumerate(claims):
+            if type(claim) is Bucket:
+                level = self._level(claim, now)
+                seen.append((level, 0.0))
+                wait = bucket_wait(claim, level)
+            elif type(claim) is Quota:
+                counted, ends_at = self._counted(claim, now)
+                seen.append((counted, ends_at))
+                wait = quota_wait(claim, counted, ends_at, now)
+            else:
+                assert isinstance(claim, Lease)
+                holders = self._holders(claim, now)
+                seen.append((holders, 0.0))
+                wait = lease_wait(claim, claim.holder in holders, holders.values(), now)
+            if wait:
+                refused.append(number)
+                retry_after_s = max(retry_after_s, wait)
+        left: list[int] = []
+        reset_s: list[float] = []
+        for claim, (kept, ends_at) in zip(claims, seen, strict=True):
+            if type(claim) is Bucket:
+                if not refused and claim.amount > 0:
+                    kept -= claim.amount
+                    shelf.levels[prefix + claim.key] = (kept, now, now + forgotten_in(claim, kept))
+                left.append(whole(kept))
+                reset_s.append(full_in(claim, kept))
+            elif type(claim) is Quota:
+                if not refused and claim.amount > 0:
+                    kept += claim.amount
+                    shelf.kept[prefix + claim.key] = _Kept(kept, ends_at)
+                left.append(claim.limit - kept)
+                reset_s.append(ends_at - now)
+            else:
+                assert isinstance(claim, Lease)
+                if not refused:
+                    kept[claim.holder] = now + claim.lifetime_s
+                    shelf.leases[prefix + claim.key] = kept
+                left.append(claim.limit - len(kept))
+                reset_s.append(max(kept.values(), default=now) - now)
         if not refused:
-            for claim in claims:
-                self._apply(claim, now)
-        left, reset = zip(*(self._state_of(claim, now) for claim in claims), strict=True) if claims else ((), ())
-        return Taken(not refused, refused, max(waits, default=0.0), tuple(left), tuple(reset))
+            shelf.sweep()
+        return Taken(not refused, tuple(refused), retry_after_s, tuple(left), tuple(reset_s))
 
     async def settle(self, claims: Sequence[Claim]) -> None:
-        now = self._shelf.now()
+        shelf, now = self._shelf, self._shelf.now()
         for claim in claims:
-            if isinstance(claim, Lease):
-                self._shelf.leases.get(self._prefix + claim.key, {}).pop(claim.holder, None)
-            else:
-                self._apply(claim, now)
+            key = self._prefix + claim.key
+            match claim:
+                case Lease():
+                    shelf.leases.get(key, {}).pop(claim.holder, None)
+                case Bucket():
+                    level = min(float(claim.burst), self._level(claim, now) - claim.amount)
+                    shelf.levels[key] = (level, now, now + forgotten_in(claim, level))
+                case Quota():
+                    counted, ends_at = self._counted(claim, now)
+                    if counted + claim.amount > 0 or key in shelf.kept:
+                        shelf.kept[key] = _Kept(max(0, counted + claim.amount), ends_at)
+        shelf.sweep()
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         now = self._shelf.now()
         for lease in leases:
-            self._apply(lease, now)
+            self._shelf.leases.setdefault(self._prefix + lease.key, {})[lease.holder] = now + lease.lifetime_s
+        self._shelf.sweep()
 
     async def ping(self) -> None:
         return None
@@ -165,66 +220,17 @@ class MemoryStore(StateStore):
 
     def _level(self, bucket: Bucket, now: float) -> float:
         kept = self._shelf.levels.get(self._prefix + bucket.key)
-        if kept is None:
+        if kept is None or kept[2] <= now:
             return float(bucket.burst)
-        return min(float(bucket.burst), kept.level + (now - kept.at) * bucket.rate_per_s)
+        return level_now(bucket, kept[0], kept[1], now)
 
     def _holders(self, lease: Lease, now: float) -> dict[str, float]:
-        holders = self._shelf.leases.get(self._prefix + lease.key, {})
-        return {holder: ends_at for holder, ends_at in holders.items() if ends_at > now}
+        """Return the live holders, in a dictionary that may be kept."""
+        holders = self._shelf.leases.get(self._prefix + lease.key)
+        return {holder: ends_at for holder, ends_at in holders.items() if ends_at > now} if holders else {}
 
-    def _counted(self, quota: Quota) -> tuple[int, float]:
-        kept = self._find(quota.key)
-        if kept is None or not isinstance(kept.value, int):
-            return 0, self._shelf.now() + quota.lifetime_s
+    def _counted(self, quota: Quota, now: float) -> tuple[int, float]:
+        kept = self._shelf.kept.get(self._prefix + quota.key)
+        if kept is None or kept.ends_at <= now or not isinstance(kept.value, int):
+            return 0, now + quota.lifetime_s
         return kept.value, kept.ends_at
-
-    def _wait_for(self, claim: Claim, now: float) -> float:
-        """Return in how many seconds the claim could be granted, 0 when it can now."""
-        match claim:
-            case Bucket():
-                lacking = claim.amount - self._level(claim, now)
-                if claim.amount <= 0 or lacking <= 0:
-                    return 0.0
-                return lacking / claim.rate_per_s if claim.rate_per_s > 0 else 3600.0
-            case Lease():
-                holders = self._holders(claim, now)
-                if claim.holder in holders or len(holders) < claim.limit:
-                    return 0.0
-                return max(0.001, min(holders.values(), default=now + claim.lifetime_s) - now)
-            case Quota():
-                counted, ends_at = self._counted(claim)
-                if claim.amount <= 0 or counted + claim.amount <= claim.limit:
-                    return 0.0
-                return max(0.001, ends_at - now)
-
-    def _apply(self, claim: Claim, now: float) -> None:
-        self._shelf.sweep()
-        match claim:
-            case Bucket():
-                if not claim.amount:
-                    return
-                level = min(float(claim.burst), self._level(claim, now) - claim.amount)
-                full_in = (claim.burst - level) / claim.rate_per_s if claim.rate_per_s > 0 else 3600.0
-                self._shelf.levels[self._prefix + claim.key] = _Level(level, now, now + full_in)
-            case Lease():
-                holders = self._holders(claim, now)
-                holders[claim.holder] = now + claim.lifetime_s
-                self._shelf.leases[self._prefix + claim.key] = holders
-            case Quota():
-                counted, ends_at = self._counted(claim)
-                if claim.amount:
-                    self._shelf.kept[self._prefix + claim.key] = _Kept(max(0, counted + claim.amount), ends_at)
-
-    def _state_of(self, claim: Claim, now: float) -> tuple[int, float]:
-        match claim:
-            case Bucket():
-                level = self._level(claim, now)
-                rate = claim.rate_per_s
-                return floor(level), ((claim.burst - level) / rate if rate > 0 else 0.0)
-            case Lease():
-                holders = self._holders(claim, now)
-                return claim.limit - len(holders), max((each - now for each in holders.values()), default=0.0)
-            case Quota():
-                counted, ends_at = self._counted(claim)
-                return claim.limit - counted, float(ceil(max(0.0, ends_at - now)))

@@ -2,6 +2,7 @@
 
 Every key has a lifetime. What stands in the first braces of a key is its hash tag: keys of one tag lie on one shard of
 a cluster, and only those are decided in one round trip. A store that cannot be reached raises StateLost within 100 ms.
+A key of one kind (value, list, counter) that is written as another becomes the other; buckets and leases stand apart.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Protocol
 class Bucket:
     """A token bucket: holds at most `burst`, refilled by `rate_per_s`; begins full. A claim takes `amount` of it.
 
-    Over any span t never more than burst + rate x t is admitted. Amounts are whole: requests, tokens.
+    Over any span t never more than burst + rate x t is admitted. Amounts are whole: requests, tokens; an amount above
+    `burst` is never granted. What is not refilled at all (a rate of 0) is forgotten an hour after it was last taken.
     """
 
     key: str
@@ -38,7 +40,7 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class Quota:
     """A sum that may not pass `limit` before it is forgotten, `lifetime_s` after it was begun. Amounts are whole:
-    money is counted in billionths of a dollar (see `NANO_USD`)."""
+    money is counted in billionths of a dollar (see `NANO_USD`). A quota is a counter: `add` and `delete` find it."""
 
     key: str
     amount: int
@@ -69,6 +71,14 @@ class Taken:
 class StateStore(Protocol):
     """Shared by all plugins, each below its own prefix. Raises: StateLost, from every method but `under`."""
 
+    @property
+    def is_lost(self) -> bool:
+        """True while the store is known to be out of reach and every operation fails at once."""
+
+    @property
+    def errors(self) -> int:
+        """How many operations have failed with StateLost so far."""
+
     def under(self, prefix: str) -> StateStore:
         """Return the same store with `prefix` before every key. Closing it closes nothing."""
 
@@ -88,6 +98,7 @@ class StateStore(Protocol):
         self, key: str, values: Sequence[bytes], lifetime_s: float, *, at_most: int = 0, only_with: str | None = None
     ) -> int:
         """Append to a list in one step, keep its last `at_most` (0: all), begin its lifetime anew; return its length.
+        No values begin no list.
 
         With `only_with` (a key of the same hash tag, whose lifetime begins anew too): only while that key exists, else
         nothing happens and -1 is returned.
@@ -97,13 +108,19 @@ class StateStore(Protocol):
         """Return a list, first to last; empty when there is none."""
 
     async def touch(self, key: str, lifetime_s: float) -> bool:
-        """Begin a key's lifetime anew; False when there is none."""
+        """Begin the lifetime of a value, list or counter anew; False when there is none."""
 
     async def names(self, prefix: str, at_most: int) -> list[str]:
-        """Return keys that begin with `prefix`, in no order, without this store's own prefix."""
+        """Return keys of values, lists and counters that begin with `prefix`, in no order, without this store's own
+        prefix."""
 
     async def take(self, claims: Sequence[Claim]) -> Taken:
-        """Take all claims or none, in one atomic step. An amount of 0 only looks."""
+        """Take all claims or none, in one atomic step. An amount of 0 only looks; no key may stand twice.
+
+        Over several hash tags of a cluster it is one step for each shard, and what was taken is given back when a later
+        shard refuses: never too much is admitted, but others may meanwhile be refused. A caller that is cancelled has
+        taken nothing. Raises: ValueError, when a key stands twice.
+        """
 
     async def settle(self, claims: Sequence[Claim]) -> None:
         """Correct what was taken: a bucket or a quota by `amount` (more when above 0, may overdraw; back when below,
