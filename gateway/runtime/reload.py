@@ -45,11 +45,18 @@ class Source:
 
 
 async def first(
-    source: Source, log: Logger, clock: Clock, *, read: tuple[Config, Catalog] | None = None, start: bool = True
+    source: Source,
+    log: Logger,
+    clock: Clock,
+    *,
+    read: tuple[Config, Catalog] | None = None,
+    start: bool = True,
+    warn: bool = True,
 ) -> Gateway:
-    """Return a gateway on its first snapshot, started unless told otherwise. Raises: ConfigError.
+    """Return a gateway on its first snapshot. Raises: ConfigError.
 
-    `read` is what `source` has read already.
+    `read` is what `source` has read already. Without `start` its plugins are made and not started; without `warn` what
+    the configuration warns of is left to another process of the group.
     """
     lasting = Lasting()
     try:
@@ -60,15 +67,17 @@ async def first(
             await snapshot.start()
     except Exception as error:  # a plugin's: the operator is told as of any other mistake in a configuration
         raise _as_config_error(error) from error
-    _warn(config, log)
+    if warn:
+        _warn(config, log)
     return Gateway(Generation(snapshot), lasting, log)
 
 
 class Reloader:
-    """Replaces the snapshot on demand; one reload at a time."""
+    """Replaces the snapshot on demand, one reload at a time. One that `tells` logs them: in a group one process does."""
 
-    def __init__(self, source: Source, gateway: Gateway, clock: Clock) -> None:
+    def __init__(self, source: Source, gateway: Gateway, clock: Clock, *, tells: bool = True) -> None:
         self._source, self._gateway, self._clock = source, gateway, clock
+        self._tells = tells
         self._lock = asyncio.Lock()
         self._faulty: frozenset[Path] = frozenset()
         self._seen = self._state()  # before the watcher starts: a change in between is one
@@ -108,13 +117,14 @@ class Reloader:
     async def commit(self, snapshot: Snapshot, why: str) -> None:
         """Put `snapshot` in force."""
         gateway = self._gateway
-        _warn(snapshot.config, gateway.log)
         old = gateway.snapshot.digest
         gateway.replace(snapshot)
         gateway.last_reload_failed = False
         self._faulty = frozenset()
         self.reloads += 1
-        gateway.log.info("reloaded", why=why, digest=snapshot.digest, digest_before=old)
+        if self._tells:
+            _warn(snapshot.config, gateway.log)
+            gateway.log.info("reloaded", why=why, digest=snapshot.digest, digest_before=old)
 
     async def refused(self, error: ConfigError, why: str) -> None:
         """Note and log that a reload changed nothing."""

@@ -227,11 +227,9 @@ class Supervisor:
 
     def _dead(self) -> list[tuple[int, int]]:
         found = []
-        while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            if pid in self._children:
+        for pid in self._children:
+            died, status = os.waitpid(pid, os.WNOHANG)
+            if died:
                 found.append((pid, status))
         return found
 

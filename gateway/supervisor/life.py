@@ -31,6 +31,9 @@ CLOSING_S = 0.5
 class Life:
     """One serving process. What it does beside serving its data listener is told by a subclass: `began` and `ended`."""
 
+    tells = True
+    """Whether it logs the configuration's warnings and its reloads."""
+
     def __init__(self, source: Source, log: Logger, read: Read) -> None:
         self.source, self.log, self._read = source, log, read
         self.clock: Clock = SystemClock()
@@ -59,7 +62,7 @@ class Life:
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         self.log.batch_with(lambda flush: loop.call_later(FLUSH_S, flush))
         try:
-            gateway = await first(self.source, self.log, self.clock, read=self._read)
+            gateway = await first(self.source, self.log, self.clock, read=self._read, warn=self.tells)
             return await self._serve(gateway, data)
         finally:
             self.log.batch_with(None)
@@ -77,7 +80,7 @@ class Life:
             self._now.set()
 
     async def _serve(self, gateway: Gateway, data: socket.socket) -> int:
-        reloader = Reloader(self.source, gateway, self.clock)
+        reloader = Reloader(self.source, gateway, self.clock, tells=self.tells)
         server = Server(gateway, self.clock, descriptor_limit())
         await server.start([data])
         await self.began(gateway, reloader)

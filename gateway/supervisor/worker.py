@@ -38,6 +38,8 @@ class Worker(Life):
     """`hub` is the path of its socket; `lifeline` ends when the supervisor has died; a byte into `ready` says that
     requests are taken."""
 
+    tells = False
+
     def __init__(
         self, source: Source, log: Logger, read: Read, number: int, hub: str, lifeline: int, ready: int
     ) -> None:
