@@ -92,12 +92,14 @@ class Api:
         """Say which configuration runs and how busy it is."""
         gateway = self._gateway
         config = gateway.snapshot.config
+        lags = await gateway.group.gather("lag")
         return web.json_response(
             {
                 "version": __version__,
                 "phase": gateway.phase,
                 "digest": config.digest,
                 "in_flight": len(gateway.live),
+                "loop_lag_ms": {name: max(lag[name] for lag in lags) for name in lags[0]} if lags else None,
                 "reloads": self._reloader.reloads,
                 "last_reload_failed": gateway.last_reload_failed,
                 "routes": [running.route.name for running in gateway.snapshot.routes],

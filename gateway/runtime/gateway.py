@@ -9,6 +9,7 @@ from typing import Any, Literal
 from gateway.exchange import Exchange
 from gateway.runtime.group import Alone, Answerer, Group
 from gateway.runtime.snapshot import Snapshot
+from gateway.runtime.watchdog import Lag, Watchdog
 from gateway.telemetry import Logger
 
 Phase = Literal["starting", "serving", "lame_duck", "draining"]
@@ -65,12 +66,19 @@ class Gateway:
         self.answers: dict[str, Answerer] = {}
         """What other processes of the group, or this one, may ask by name; see `Group.gather`."""
         self.group: Group = Alone(self.answers)
+        self.watchdog = Watchdog(log)
+        self.answers["lag"] = self._tell_lag
         self._background: set[asyncio.Task[Any]] = set()
 
     @property
     def snapshot(self) -> Snapshot:
         """The configuration in force."""
         return self.generation.snapshot
+
+    @property
+    def lag(self) -> Lag:
+        """How late this process's loop was over the last minute."""
+        return self.watchdog.lag
 
     def replace(self, snapshot: Snapshot) -> None:
         """Make `snapshot` the one in force; the old one retires when its last exchange ends."""
@@ -95,6 +103,9 @@ class Gateway:
             if left is not None and left <= 0:
                 return
             await asyncio.wait(self._background, timeout=left)
+
+    async def _tell_lag(self, _: Any) -> dict[str, float]:
+        return self.lag.in_ms()
 
     def _retire(self, generation: Generation) -> None:
         generation.on_idle = None

@@ -53,6 +53,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for sock in sockets:
             self._listeners.append(await loop.create_server(self._acceptor, sock=sock, backlog=128))
+        self._gateway.watchdog.start()
         self._gateway.phase = "serving"
 
     async def stop(self, *, lame_duck_s: float, grace_s: float) -> None:
@@ -80,6 +81,7 @@ class Server:
 
     async def close(self) -> None:
         """Let go of everything at once: the second signal, or the end of `stop`."""
+        self._gateway.watchdog.stop()
         for listener in self._listeners:
             listener.close()
         for connection in self._acceptor.open:

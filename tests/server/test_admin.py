@@ -65,6 +65,7 @@ async def test_status_says_what_runs(upstream: ScriptedUpstream) -> None:
         assert status == 200 and headers["cache-control"] == "no-store"
         assert body["digest"] == ask.gateway.core.snapshot.digest and body["routes"] == ["all"]
         assert body["phase"] == "serving" and body["last_reload_failed"] is False
+        assert set(body["loop_lag_ms"]) == {"p50", "p99", "max"}
         assert "secret-of-the-provider" not in str(body)
 
 
