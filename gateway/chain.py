@@ -41,6 +41,7 @@ class Chain:
         self.transformers = [plugin.transform for plugin in reversed(having["transform"])]
         self.completers = [plugin.complete for plugin in having["complete"]]
         self.finishers = [(plugin.name, plugin.finish) for plugin in having["finish"]]
+        self.needs_usage = any(plugin.needs_usage for plugin in plugins)
         self._names: dict[CodeType, str] = {}
         for hook, owners in having.items():
             for plugin in owners:

@@ -108,6 +108,9 @@ class Pricing(Protocol):
     def bound(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
         """Return the most that so many tokens may cost: no cache discount, the highest tier that applies."""
 
+    def explain(self, provider: str, model: str, usage: Usage) -> Sequence[str]:
+        """Return the arithmetic in words, a line for each kind of token and one for the sum."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -142,6 +145,10 @@ class Plugin:
     options_schema: ClassVar[Mapping[str, Any]] = {"type": "object", "additionalProperties": False}
     """JSON Schema of the options. String formats `duration`, `size`, `rate` and `money` arrive already converted:
     seconds as float, bytes as int, rates as `Rate`, money as `MoneyRate`; `percent` as a fraction, 0 to 1."""
+
+    needs_usage: ClassVar[bool] = False
+    """Whether this plugin acts on `exchange.usage` or `cost_usd`. On a route with one that does, upstreams are asked
+    for the usage of streams whose clients did not ask for it; elsewhere it may be the gateway's own estimate."""
 
     name: str = ""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gateway.pricing import Entry
 from gateway.secret import Secret
 
 
@@ -147,6 +148,7 @@ class Config:
     providers: tuple[ProviderConfig, ...]
     routes: tuple[RouteConfig, ...]
     checks: tuple[CheckConfig, ...]
+    prices: tuple[Entry, ...] = ()
     warnings: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     patterns: tuple[tuple[Path, str], ...] = ()

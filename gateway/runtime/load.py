@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.errors import ConfigError
+from gateway.pricing import Entry
 from gateway.runtime.config import AdminConfig, CheckConfig, Config, Place, ProviderConfig, RouteConfig
 from gateway.runtime.document import Node
 from gateway.runtime.entries import EntryReader
@@ -19,6 +20,7 @@ from gateway.runtime.files import FileReader
 from gateway.runtime.found import EnoughErrorsError, Found
 from gateway.runtime.home import Home
 from gateway.runtime.known import read_known
+from gateway.runtime.prices import read_prices
 from gateway.runtime.providers import ProviderReader, echo_provider
 from gateway.runtime.routes import RouteReader
 from gateway.runtime.schema import Catalog
@@ -64,6 +66,7 @@ class _Load:
             return None
         root = documents[0]
         providers = self._providers(documents)
+        prices = self._prices()
         entries = EntryReader(self.catalog, self.errors)
         chain = entries.read_global(_items(documents, "plugins"))
         declared = self.declared if self.files.is_whole else None
@@ -84,6 +87,7 @@ class _Load:
             providers=providers,
             routes=routes,
             checks=self._checks(root.value.get("checks")),
+            prices=prices,
             warnings=tuple(self.warnings),
             secrets=self._secrets(providers, admin),
             patterns=tuple(self.files.patterns),
@@ -92,6 +96,13 @@ class _Load:
     def _secrets(self, providers: tuple[ProviderConfig, ...], admin: AdminConfig) -> tuple[Secret, ...]:
         found = [*(key for provider in providers for key in provider.credentials), admin.token, *self.files.secrets]
         return tuple(dict.fromkeys(secret for secret in found if secret))
+
+    def _prices(self) -> tuple[Entry, ...]:
+        try:
+            return read_prices(self.home, self.files.read)
+        except ConfigError as error:
+            self.errors.append(error)
+            return ()
 
     def _providers(self, documents: list[Node]) -> tuple[ProviderConfig, ...]:
         """Read every provider; set `declared` and `known`, the names for the routes' targets."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any, Protocol
 
 import aiohttp
 
-from gateway.chat import Usage
 from gateway.ledger.ledger import Ledger
-from gateway.plugin import Clock, Log, Pricing
+from gateway.plugin import Clock, Log
+from gateway.pricing import Published
 from gateway.runtime.config import Config
 from gateway.state.memory import MemoryStore
 from gateway.state.store import StateStore
@@ -30,7 +29,7 @@ class Shared:
         self.health = Health(clock.monotonic)
         self.state: StateStore = MemoryStore(clock.monotonic)
         self.ledger: Ledger | None = None
-        self.pricing: Pricing = _Unpriced()
+        self.published = Published()
         self.workers = config.server.workers
         self._session: aiohttp.ClientSession | None = None
 
@@ -58,11 +57,3 @@ def shared(config: Config, lasting: Kept, clock: Clock, log: Log) -> Shared:
     """Return the process's shared things."""
     made: Shared = lasting.get("shared", lambda: Shared(config, clock, log))
     return made
-
-
-class _Unpriced(Pricing):
-    def cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
-        return None
-
-    def bound(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
-        return None

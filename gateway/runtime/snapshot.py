@@ -15,7 +15,8 @@ from gateway.attempts.send import Sender
 from gateway.chain import Chain, Handle, overrides
 from gateway.errors import ConfigError, ConfigErrors, NotFound
 from gateway.exchange import Exchange, Reply
-from gateway.plugin import Clock, Plugin, Services
+from gateway.plugin import Clock, Ledger, Plugin, Services
+from gateway.pricing import Billed, Prices
 from gateway.route import Match, Retry, Route, Target
 from gateway.router import Router
 from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
@@ -68,11 +69,15 @@ class Snapshot:
     chain: Chain
     routeless: Handle
     owned: tuple[Owned, ...]
+    pricing: Prices
+    ledger: Ledger | None
     catalog: Loader
     """Kept for as long as its plugins run: their modules are let go of with it."""
 
     async def start(self) -> None:
         """Start every plugin. Raises: ConfigError; those started already are closed again."""
+        if any(provider.enabled and not provider.free for provider in self.providers.values()):
+            self.pricing.load_beside()
         started: list[Plugin] = []
         for plugin in self.plugins:
             try:
@@ -100,7 +105,13 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
     keys: dict[str, Keys] = {each.name: _keys(each, lasting, clock) for each in config.providers if each.credentials}
     common = shared(config, lasting, clock, log)
-    maker = _PluginMaker(config, catalog, lasting, common, log, clock)
+    pricing = Prices(
+        {each.name: Billed(base_url=each.base_url, free=each.free) for each in config.providers},
+        config.prices,
+        common.published,
+        clock.time,
+    )
+    maker = _PluginMaker(config, catalog, lasting, common, pricing, log, clock)
     global_plugins = [made for entry in config.plugins if (made := maker.make(entry, entry.options)) is not None]
     chain = Chain(global_plugins, log)
     budget: RepeatBudget = lasting.get("repeats", RepeatBudget)
@@ -134,6 +145,8 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         chain=chain,
         routeless=chain.around(_inner),
         owned=owned,
+        pricing=pricing,
+        ledger=common.ledger,
         catalog=catalog,
     )
 
@@ -155,10 +168,10 @@ class _PluginMaker:
     """Makes plugin instances, collecting what they refuse instead of stopping at the first."""
 
     def __init__(
-        self, config: Config, catalog: Loader, lasting: Kept, common: Shared, log: Logger, clock: Clock
+        self, config: Config, catalog: Loader, lasting: Kept, common: Shared, pricing: Prices, log: Logger, clock: Clock
     ) -> None:
         self._config, self._catalog, self._lasting, self._log, self._clock = config, catalog, lasting, log, clock
-        self._common = common
+        self._common, self._pricing = common, pricing
         self.made: list[Plugin] = []
         self.errors: list[ConfigError] = []
 
@@ -174,7 +187,7 @@ class _PluginMaker:
             state=common.state.under(f"{entry.name}:"),
             ledger=common.ledger,
             health=common.health,
-            pricing=common.pricing,
+            pricing=self._pricing,
             http=common.http,
             workers=common.workers,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
