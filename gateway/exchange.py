@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.amounts import MoneyRate
 from gateway.chat import ChatRequest, Event, Usage
 from gateway.dialects.endpoints import Endpoint
 from gateway.dialects.protocol import Dialect
@@ -29,10 +30,18 @@ Transformer = Callable[["Exchange", AsyncIterator[Event]], AsyncIterator[Event]]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who pays. `name` is what logs, limits and the ledger show; `tags` what routes can match."""
+    """Who pays. `name` is what logs, limits and the ledger show; `tags` what routes can match.
+
+    `models` (globs) and `routes` are what it may use, None for all. `limits` (requests and tokens as `Rate`,
+    concurrency and burst as numbers) and `budget` stand beside its key; the plugins rate_limit and budget hold them.
+    """
 
     name: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] | None = None
+    routes: tuple[str, ...] | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    budget: MoneyRate | None = None
 
 
 @dataclass(frozen=True, slots=True)
