@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+from uuid import uuid4
 
 import msgspec
 from msgspec import Raw
@@ -163,12 +164,17 @@ class Reply:
 
 class Attempt:
     """One try at one target. `number` counts from 1; `error` is set when it failed; `ended_at_s` is None while its
-    answer still comes. `usage` is what this try used as far as it is known, `cost_usd` its price (None: unknown).
+    answer still comes. `usage` is what this try used as far as it is known, `cost_usd` its price (None: unknown); both
+    are final in `finish`.
+
+    Between `sent_at_s` (None: nothing was sent) and `received_at_s`, when the last of its answer had come, the gateway
+    waited for upstream. `said_bytes` are the words of its stream, counted beside it. `asked_usage`: the stream's usage
+    was asked for by the gateway and not by the client, who must not see it.
     """
 
     __slots__ = (
-        "cost_usd", "deadline", "ended_at_s", "error", "exchange", "health", "number", "started_at_s", "status",
-        "target", "usage",
+        "asked_usage", "cost_usd", "deadline", "ended_at_s", "error", "exchange", "health", "number", "received_at_s",
+        "said_bytes", "sent_at_s", "started_at_s", "status", "target", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -182,6 +188,10 @@ class Attempt:
         self.error: GatewayError | None = None
         self.usage: Usage | None = None
         self.cost_usd: Decimal | None = None
+        self.sent_at_s: float | None = None
+        self.received_at_s: float | None = None
+        self.said_bytes = 0
+        self.asked_usage = False
         health.in_flight += 1
 
     def end(self, at_s: float) -> None:
@@ -200,12 +210,15 @@ class Exchange:
     route. `sources` are the live answers that were opened; one that is not relayed is closed at the end. `closes`:
     the client's connection closes after this answer.
 
+    `admitted`: it leaves a row. `has_children`: its tokens are in its children's rows. `accounted`: usage is final.
+
     `task` works on the answer until its head is known, and `aborted` is what cancelled it; the server's business.
     """
 
     __slots__ = (
-        "_abort", "_chat", "_timeouts", "aborted", "attempts", "chat_changed", "closes", "committed", "cost_usd",
-        "deadline", "dialect", "digest", "dropped", "ended_at_s", "error", "first_token_at_s", "headers", "id",
+        "_abort", "_chat", "_row_id", "_timeouts", "aborted", "accounted", "admitted", "attempts", "chat_changed",
+        "closes", "committed", "cost_usd", "deadline", "dialect", "digest", "dropped", "ended_at_s", "error",
+        "first_token_at_s", "has_children", "headers", "id",
         "inner", "notes", "observers", "outcome", "parent_id", "principal", "request", "route", "sources",
         "started_at_s", "status", "task", "transforms", "usage",
     )  # fmt: skip
@@ -240,13 +253,21 @@ class Exchange:
         self.observers: list[Observer] = []
         self.transforms: list[Transformer] = []
         self.sources: list[Source] = []
-        self.closes = False
+        self.closes = self.admitted = self.accounted = self.has_children = False
+        self._row_id: str | None = None
         self._chat: ChatRequest | None = None
         self.chat_changed = False
         self._abort: Callable[[GatewayError], None] | None = None
         self.task: asyncio.Task[Any] | None = None
         self.aborted: GatewayError | None = None
         self.inner: Callable[[Exchange], Awaitable[Reply]] | None = None
+
+    @property
+    def row_id(self) -> str:
+        """What the ledger calls this exchange. Clients may use one `id` twice, and a child has its parent's."""
+        if self._row_id is None:
+            self._row_id = uuid4().hex if self.parent_id or "x-request-id" in self.request.headers else self.id
+        return self._row_id
 
     @property
     def chat(self) -> ChatRequest:
