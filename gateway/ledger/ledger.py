@@ -59,7 +59,11 @@ class SavedKey(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Ledger(Protocol):
-    """Rows are written in batches, off the request's path. Nothing here but `record` may be called on that path."""
+    """Rows are written in batches, off the request's path. Nothing here but `record` may be called on that path.
+
+    Text is cut at 256 characters, money rounded to a billionth of a dollar, milliseconds to a thousandth. What is asked
+    of a store that is out of reach raises StateLost.
+    """
 
     def record(self, row: Row) -> None:
         """Queue a row; never waits. When the queue is full the row is dropped and counted."""
@@ -83,10 +87,16 @@ class Ledger(Protocol):
         """Return when every row recorded before is safe."""
 
     async def rows(
-        self, *, filters: Mapping[str, Any] | None = None, at_most: int = 100, before: float | None = None
+        self,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        at_most: int = 100,
+        before: float | tuple[float, str] | None = None,
     ) -> list[Row]:
-        """Return the newest rows that fit, newest first. `filters` by column: a value, a list of values, or for `ts` a
-        pair (from, to)."""
+        """Return the newest rows that fit, newest first, at most 10,000. `filters` by column: a value (None too), a
+        list of values, or for `ts` a pair (from, to), `to` excluded and either None for no bound; `provider` fits
+        every target of it. `before` is where a page ended: the `(ts, exchange_id)` of its last row, or a time alone.
+        Raises: ValueError for a filter that there is not."""
 
     async def one(self, id: str) -> list[Row]:
         """Return the rows whose exchange_id or request_id is `id`, parents before their children."""
@@ -94,9 +104,11 @@ class Ledger(Protocol):
     async def totals(
         self, *, by: Sequence[str], since: float, until: float | None = None, filters: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Return sums of requests, failed, tokens and cost_usd, grouped by any of day, hour, principal, model,
-        provider, route, target, status, outcome; from aggregates kept as rows are written, so that ten million rows
-        answer at once. `unpriced` counts rows whose cost is unknown."""
+        """Return sums of requests, failed, the five kinds of tokens, cost_usd, duration_ms, ttft_ms (of ttft_count
+        rows), grouped by any of day, hour (both Unix seconds of their beginning, UTC), principal, model, provider,
+        route, target, status, outcome; from aggregates kept as rows are written, so that ten million rows answer at
+        once. `unpriced` counts rows with tokens whose cost is unknown. `until` is excluded. `filters` by the same
+        names but day and hour: a value or a list. Raises: ValueError for a name that there is not."""
 
     async def spent(self, *, since: float, principal: str | None = None, tag: tuple[str, str] | None = None) -> Decimal:
         """Return what has been spent since then, in USD, unknown prices left out."""
@@ -106,6 +118,9 @@ class Ledger(Protocol):
 
     async def keys(self) -> list[SavedKey]:
         """Return every key ever kept, revoked ones too, oldest first."""
+
+    async def keys_version(self) -> int:
+        """Return a number that every change of a key raises, in whichever process: cheap to ask for every second."""
 
     async def revoke_key(self, name: str, at: float) -> int:
         """Revoke every key called `name` that is not revoked yet; return how many there were."""
