@@ -60,19 +60,18 @@ class Attempts:
             try:
                 return await self._try_one(exchange, candidate)
             except TargetSkipped as skipped:
-                plan = plan or Plan(order, self._available)
-                following = plan.skip(skipped)
-                if following is None:
-                    exchange.headers["x-gateway-attempts"] = str(len(exchange.attempts))
+                plan = plan or Plan(order, self._available, exchange.deadline.now)
+                following = plan.skip(skipped, exchange.deadline.remaining())
+                if following is None or not await self._may_go_on(exchange, plan):
                     refusal = plan.refusal(skipped)
                     tell_to_stop(refusal)
                     raise refusal from None
             except UpstreamError as error:
                 self._note(exchange.attempts[-1], error)
-                plan = plan or Plan(order, self._available)
-                following = plan.next(error)
-                if following is None or not await self._may_go_on(exchange, plan, error):
-                    tell_to_stop(error)
+                plan = plan or Plan(order, self._available, exchange.deadline.now)
+                following = plan.next(error, exchange.deadline.remaining())
+                if following is None or not await self._may_go_on(exchange, plan):
+                    tell_to_stop(plan.refusal(error))
                     raise
             finally:
                 if repeated:
@@ -83,21 +82,22 @@ class Attempts:
     async def _try_one(self, exchange: Exchange, candidate: Candidate) -> Reply:
         """Make one attempt. Raises: TargetSkipped, UpstreamError and what else may end an exchange."""
         started_at_s = exchange.deadline.now()
-        target, health = candidate.target, candidate.health
-        attempt = Attempt(exchange, target, len(exchange.attempts) + 1, started_at_s, health)
+        health = candidate.health
+        attempt = Attempt(exchange, candidate.target, len(exchange.attempts) + 1, started_at_s, health)
         exchange.attempts.append(attempt)
-        headers = exchange.headers
-        headers["x-gateway-target"] = (
-            f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else candidate.name
-        )
-        headers["x-gateway-attempts"] = str(attempt.number)
+        health.attempts += 1
+        tell(exchange, attempt)
         try:
             reply = await self._try(attempt)
         except BaseException as error:
-            attempt.error = error if isinstance(error, GatewayError) else None
             attempt.end(exchange.deadline.now())
-            if isinstance(error, TargetSkipped):
-                exchange.attempts.remove(attempt)  # no try: nothing was sent
+            if isinstance(error, TargetSkipped):  # no try: nothing was sent
+                health.attempts -= 1
+                exchange.attempts.remove(attempt)
+                tell(exchange, exchange.attempts[-1] if exchange.attempts else None)
+            elif isinstance(error, GatewayError):
+                attempt.error = error
+                health.failures += isinstance(error, UpstreamError)
             raise
         now = exchange.deadline.now()
         if isinstance(reply.body, bytes):
@@ -105,15 +105,14 @@ class Attempts:
         health.answered(now - started_at_s, stream=exchange.request.stream)
         return reply
 
-    async def _may_go_on(self, exchange: Exchange, plan: Plan, error: UpstreamError) -> bool:
+    async def _may_go_on(self, exchange: Exchange, plan: Plan) -> bool:
         """Wait as a repetition must; False when time or the budget do not allow it."""
         if not plan.repeats:
             return exchange.deadline.remaining() > 0
-        pause_s = plan.pause_s(error)
-        if not plan.fits(pause_s, exchange.deadline.remaining()) or not self._budget.try_take():
+        if not self._budget.try_take():
             return False
         try:
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(plan.pause_s)
         except asyncio.CancelledError:
             self._budget.give_back()
             raise
@@ -201,6 +200,19 @@ class Waiting:
             await self._source.close()
         else:
             await give_up(self._task)
+
+
+def tell(exchange: Exchange, attempt: Attempt | None) -> None:
+    """Say in the answer's headers which target it comes from, and how many were tried."""
+    headers = exchange.headers
+    headers["x-gateway-attempts"] = str(len(exchange.attempts))
+    if attempt is None:
+        headers.pop("x-gateway-target", None)
+        return
+    target = attempt.target
+    headers["x-gateway-target"] = (
+        f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else attempt.health.name
+    )
 
 
 async def give_up(task: asyncio.Task[Reply]) -> None:

@@ -12,7 +12,6 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from gateway.attempts.elsewhere import counted, counts_here, embedded
-from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
 from gateway.dialects.embeddings import NAMES as EMBEDDINGS
 from gateway.dialects.errors import redact_body
@@ -30,6 +29,7 @@ from gateway.relay.stream import LiveStream
 from gateway.relay.translated import TranslatedStream
 from gateway.relay.verbatim import VerbatimStream, with_model
 from gateway.upstream.inflate import can_inflate
+from gateway.upstream.keys import CREDENTIAL_STATUSES
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import UpstreamResponse
 

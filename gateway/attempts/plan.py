@@ -10,9 +10,10 @@ from gateway.errors import GatewayError, TargetSkipped, UpstreamError
 from gateway.exchange import Exchange
 from gateway.route import Retry, Route, Target
 from gateway.upstream.balance import Balance, Candidate, ordered
+from gateway.upstream.keys import CREDENTIAL_STATUSES, Resting
 
-CREDENTIAL_STATUSES = frozenset({401, 402, 403})
-"""An upstream's answers that concern the gateway's own key, not the request."""
+CAUSES = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
+"""Errors that have fallbacks of their own, by code."""
 
 
 def kind_of(error: UpstreamError) -> str | None:
@@ -33,12 +34,14 @@ def kind_of(error: UpstreamError) -> str | None:
 class Available:
     """What a route can try, found once: its targets and fallbacks whose providers are enabled.
 
-    `candidate` makes what stands for a target here; the same target gets the same one wherever it is listed.
+    `candidate` makes what stands for a target here; `resting` says whether any key of the process rests.
     """
 
-    def __init__(self, route: Route, balance: Balance, candidate: Callable[[Target], Candidate]) -> None:
+    def __init__(
+        self, route: Route, balance: Balance, candidate: Callable[[Target], Candidate], resting: Resting
+    ) -> None:
         self.retry = route.retry
-        self._balance = balance
+        self._balance, self._resting = balance, resting
         self.targets = tuple(candidate(target) for target in route.targets if target.provider.enabled)
         self.fallbacks = {
             cause: tuple(candidate(target) for target in targets if target.provider.enabled)
@@ -46,6 +49,8 @@ class Available:
         }
         self._any = self.fallbacks.get("any", ())
         self._as_listed = (*self.targets, *self._any)
+        self._is_settled = len(self._as_listed) < 2
+        self._is_balanced = balance is not ordered
 
     @property
     def is_empty(self) -> bool:
@@ -53,97 +58,161 @@ class Available:
         return not self._as_listed
 
     def order(self, exchange: Exchange) -> Sequence[Candidate]:
-        """Return the candidates in the order in which `exchange` tries them, fallbacks after targets."""
-        if self._balance is ordered or len(self.targets) < 2:
+        """Return the candidates in the order in which `exchange` tries them: targets as the balance has it, then
+        fallbacks, and last those whose keys all rest, the soonest awake first."""
+        if self._is_settled:
             return self._as_listed
-        return (*self._balance(self.targets, exchange), *self._any)
+        resting = self._resting
+        if resting.keys or len(exchange.request.body) > resting.least_bytes:
+            return self._awake_first(exchange)
+        if self._is_balanced:
+            return (*self._balanced(self.targets, exchange), *self._any)
+        return self._as_listed
+
+    def _awake_first(self, exchange: Exchange) -> Sequence[Candidate]:
+        self._resting.sweep()
+        asleep: list[tuple[float, int, Candidate]] = []
+
+        def awake(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+            found = []
+            for each in candidates:
+                until = each.rests_until(exchange)
+                if until:
+                    asleep.append((until, len(asleep), each))
+                else:
+                    found.append(each)
+            return found
+
+        targets, fallbacks = awake(self.targets), awake(self._any)
+        if self._is_balanced:
+            targets = self._balanced(targets, exchange)
+        return (*targets, *fallbacks, *(each for _, _, each in sorted(asleep)))
+
+    def _balanced(self, targets: Sequence[Candidate], exchange: Exchange) -> Sequence[Candidate]:
+        """Return the targets as the balance has it, those whose breaker is open behind the others."""
+        if len(targets) < 2:
+            return targets
+        for each in targets:
+            if each.health.breaker.state == "open":
+                break
+        else:
+            return self._balance(targets, exchange)
+        closed = [each for each in targets if each.health.breaker.state != "open"]
+        opened = [each for each in targets if each not in closed]
+        return (*(self._balance(closed, exchange) if len(closed) > 1 else closed), *opened)
 
 
 class Plan:
     """What follows the first attempt of an exchange; made when that has failed, or was passed over.
 
     Tries in all are at most `max(retry.attempts, number of candidates)`; each untried candidate comes before any
-    repetition. One that is passed over is no try.
+    repetition. One that is passed over is no try. `now` is the deadline's clock.
     """
 
     def __init__(
-        self, order: Sequence[Candidate], available: Available, rng: Callable[[], float] = random.random
+        self,
+        order: Sequence[Candidate],
+        available: Available,
+        now: Callable[[], float],
+        rng: Callable[[], float] = random.random,
     ) -> None:
         self._retry: Retry = available.retry
-        self._rng = rng
+        self._now, self._rng = now, rng
         self._untried = list(order[1:])
         self._special_fallbacks = {
             cause: list(candidates) for cause, candidates in available.fallbacks.items() if cause != "any"
         }
+        self._special: list[Candidate] = []
         self._tried: list[Candidate] = [order[0]]
         self._cap = max(self._retry.attempts, len(order))
+        self._special_cap = max(self._cap, len(order) + sum(map(len, self._special_fallbacks.values())))
+        self._barred: set[int] = set()
+        self._ready_at: dict[int, float] = {}
+        self._asked_s = 0.0
         self._probe_in_s: float | None = None
         self.repeats = False
-        """Whether the candidate last returned by `next` had been tried before."""
+        """Whether the candidate last returned had been tried before; then `pause_s` has to be waited for."""
+        self.pause_s = 0.0
         self.error: UpstreamError | None = None
         """What the last try failed with."""
 
-    def skip(self, skipped: TargetSkipped) -> Candidate | None:
-        """Return the candidate to try instead of the last one, None when none is left; then raise `refusal`."""
-        self._tried.pop()
-        if skipped.retry_after_s is not None:
-            self._probe_in_s = min(skipped.retry_after_s, self._probe_in_s or skipped.retry_after_s)
-        if self.repeats or not self._untried:
-            return None
-        return self._take(self._untried)
-
-    def refusal(self, skipped: TargetSkipped) -> GatewayError:
-        """Return what the client is told when every candidate left was passed over."""
-        if self.error is not None:
-            return self.error
-        skipped.retry_after_s = self._probe_in_s
-        return skipped
-
-    def next(self, error: UpstreamError) -> Candidate | None:
-        """Return the candidate to try after `error`, None when the error stands."""
+    def next(self, error: UpstreamError, remaining_s: float) -> Candidate | None:
+        """Return the candidate to try after `error`, None when nothing may be tried any more; then raise `refusal`."""
         kind = kind_of(error)
         self.error = error
+        self._note(self._tried[-1], kind, error)
+        cause = CAUSES.get(error.code)
+        if cause is not None and self._special_fallbacks.get(cause):
+            self._special = self._special_fallbacks.pop(cause)
+        elif kind not in self._retry.on and kind != "credential" and (cause is None or not self._special):
+            return None
+        return self._following(remaining_s)
+
+    def skip(self, skipped: TargetSkipped, remaining_s: float) -> Candidate | None:
+        """Return the candidate to try instead of the last one, None when none is left; then raise `refusal`."""
+        passed_over = self._tried.pop()
+        self._barred.add(id(passed_over))
+        if skipped.retry_after_s is not None:
+            known = self._probe_in_s
+            self._probe_in_s = skipped.retry_after_s if known is None else min(known, skipped.retry_after_s)
+        return self._following(remaining_s)
+
+    def refusal(self, error: GatewayError) -> GatewayError:
+        """Return what the client is told: the last try's error, or that every candidate was passed over."""
+        last = self.error
+        if last is None:
+            error.retry_after_s = self._probe_in_s
+            return error
+        if last.retry_after_s is not None and kind_of(last) == "429":
+            last.retry_after_s = max(last.retry_after_s, self._asked_s)
+        return last
+
+    def _note(self, candidate: Candidate, kind: str | None, error: UpstreamError) -> None:
+        wait_s = error.retry_after_s
+        if wait_s is not None:
+            self._ready_at[id(candidate)] = self._now() + wait_s
+            if kind == "429":
+                self._asked_s = max(self._asked_s, wait_s)
+        else:
+            self._ready_at.pop(id(candidate), None)
+        # Another try with the same key, or without money, would only be refused again.
+        if kind not in self._retry.on or (kind == "429" and wait_s is None):
+            self._barred.add(id(candidate))
+
+    def _following(self, remaining_s: float) -> Candidate | None:
         self.repeats = False
-        special = self._special(error)
-        if special:
-            return self._take(special)
-        if kind is None:
-            return None
-        if kind != "credential" and kind not in self._retry.on:
-            return None
-        if len(self._tried) >= self._cap:
+        tried = len(self._tried)
+        if self._special and tried < self._special_cap:
+            return self._take(self._special)
+        if tried >= self._cap:
             return None
         if self._untried:
             return self._take(self._untried)
-        if kind == "credential" or (kind == "429" and error.retry_after_s is None):
-            return None  # another try with the same key, or without money, would only be refused again
-        self.repeats = True
-        return self._again()
-
-    def pause_s(self, error: UpstreamError) -> float:
-        """Return how long to wait before repeating: what upstream asks, else exponential backoff with full jitter."""
-        if error.retry_after_s is not None:
-            return error.retry_after_s
-        rounds = len(self._tried) // max(1, len(set(map(id, self._tried))))
-        return self._rng() * min(self._retry.backoff_max_s, self._retry.backoff_min_s * 2.0 ** max(0, rounds - 1))
-
-    def fits(self, pause_s: float, remaining_s: float) -> bool:
-        """Return whether a pause may be waited for: within the backoff's upper end, and before the deadline."""
-        return pause_s <= self._retry.backoff_max_s and pause_s < remaining_s
-
-    def _special(self, error: UpstreamError) -> list[Candidate]:
-        cause = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}.get(
-            error.code
-        )
-        return self._special_fallbacks.get(cause, []) if cause else []
+        return self._again(remaining_s)
 
     def _take(self, candidates: list[Candidate]) -> Candidate:
         candidate = candidates.pop(0)
         self._tried.append(candidate)
         return candidate
 
-    def _again(self) -> Candidate:
+    def _again(self, remaining_s: float) -> Candidate | None:
+        """Return the candidate to repeat, the least tried that is ready in time; None when no pause fits."""
         counts = Counter(map(id, self._tried))
-        candidate = min(self._tried, key=lambda each: counts[id(each)])
-        self._tried.append(candidate)
-        return candidate
+        now, retry = self._now(), self._retry
+        rounds = min(counts.values(), default=1)
+        backoff_s = self._rng() * min(retry.backoff_max_s, retry.backoff_min_s * 2.0 ** min(64, rounds - 1))
+        best: tuple[int, float, Candidate] | None = None
+        for each in self._tried:
+            if id(each) in self._barred:
+                continue
+            ready_at = self._ready_at.get(id(each))
+            pause_s = backoff_s if ready_at is None else max(0.0, ready_at - now)
+            if pause_s > retry.backoff_max_s or pause_s >= remaining_s:
+                continue
+            if best is None or (counts[id(each)], pause_s) < best[:2]:
+                best = (counts[id(each)], pause_s, each)
+        if best is None:
+            return None
+        self.repeats, self.pause_s = True, best[1]
+        self._tried.append(best[2])
+        return best[2]

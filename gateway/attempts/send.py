@@ -8,14 +8,13 @@ from collections.abc import Awaitable
 from gateway.attempts.answer import Answers, Sent
 from gateway.attempts.elsewhere import made_here, path_elsewhere, rendered_embeddings
 from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
-from gateway.attempts.plan import CREDENTIAL_STATUSES
 from gateway.chain import Chain
 from gateway.dialects.table import DIALECTS
 from gateway.errors import UpstreamError
 from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply
 from gateway.plugin import Clock, Log
 from gateway.secret import Secret
-from gateway.upstream.health import REFUSED_REST_S, Keys
+from gateway.upstream.keys import CREDENTIAL_STATUSES, Keys
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import UpstreamRequest
 
@@ -46,40 +45,36 @@ class Sender:
     def send(self, attempt: Attempt) -> Awaitable[Reply]:
         """Try `attempt.target`, each usable key once. Raises: UpstreamError, GatewayError."""
         provider = attempt.target.provider
-        credentials = provider.credentials
-        if provider.auth == "passthrough" or not credentials:
-            return self._send_with(attempt, provider, None)
-        if len(credentials) == 1:
-            return self._send_with(attempt, provider, credentials[0])
-        return self._send_in_turn(attempt, provider, self._keys[provider.name])
+        keys = self._keys.get(provider.name)
+        if keys is None:
+            return self._send_with(attempt, provider, None, 0, None)
+        model = model_for(attempt.exchange, attempt.target)
+        taken = keys.take(model, attempt.exchange.request)
+        assert taken is not None  # rest takes the last one not out
+        if len(keys.credentials) == 1:
+            return self._send_with(attempt, provider, keys, 0, taken[1])
+        return self._send_in_turn(attempt, provider, keys, model, taken)
 
-    async def _send_in_turn(self, attempt: Attempt, provider: Provider, ring: Keys) -> Reply:
+    async def _send_in_turn(
+        self, attempt: Attempt, provider: Provider, keys: Keys, model: str, taken: tuple[int, Secret | None]
+    ) -> Reply:
         refused: frozenset[int] = frozenset()
-        taken = ring.take()
         while True:
-            assert taken is not None  # there are several keys, and resting takes none out
             number, key = taken
             try:
-                return await self._send_with(attempt, provider, key)
+                return await self._send_with(attempt, provider, keys, number, key)
             except UpstreamError as error:
                 if error.kind != "status" or error.upstream_status not in CREDENTIAL_STATUSES | {429}:
                     raise
-                credential = error.upstream_status in CREDENTIAL_STATUSES
-                ring.rest(number, REFUSED_REST_S if credential else error.retry_after_s or REFUSED_REST_S)
                 refused |= {number}
-                following = ring.take(refused)
+                following = keys.take(model, attempt.exchange.request, refused)
                 if following is None:
                     raise
-                self._log.warning(
-                    "key_rests",
-                    request_id=attempt.exchange.id,
-                    provider=provider.name,
-                    key=number + 1,
-                    upstream_status=error.upstream_status,
-                )
                 taken = following
 
-    async def _send_with(self, attempt: Attempt, provider: Provider, key: Secret | None) -> Reply:
+    async def _send_with(
+        self, attempt: Attempt, provider: Provider, keys: Keys | None, number: int, key: Secret | None
+    ) -> Reply:
         exchange = attempt.exchange
         client = exchange.request
         target = attempt.target
@@ -145,13 +140,28 @@ class Sender:
             )
         handed_over = False
         try:
-            attempt.status = response.status
+            attempt.status = status = response.status
+            if keys is not None:
+                model = model_for(exchange, target)
+                pause_s = keys.learn(number, model, status, response.headers, attempt.started_at_s)
+                if pause_s:
+                    self._note_rest(attempt, status, number, pause_s)
             reply = await self._answers.judge(Sent(attempt, provider, dialect, native, lease), response)
             handed_over = not isinstance(reply.body, bytes)
             return reply
         finally:
             if not handed_over:
                 await lease.__aexit__(None, None, None)
+
+    def _note_rest(self, attempt: Attempt, status: int, number: int, pause_s: float) -> None:
+        self._log.warning(
+            "key_rests",
+            request_id=attempt.exchange.id,
+            provider=attempt.target.provider.name,
+            key=number + 1,
+            upstream_status=status,
+            rest_s=round(pause_s, 3),
+        )
 
     def _note_dropped(self, exchange: Exchange, names: tuple[str, ...]) -> None:
         """Tell the client, and the log when the route wants a warning, which fields the target cannot take."""

@@ -73,6 +73,14 @@ def seconds(text: str) -> float | None:
     return sum(float(number) * _UNITS[unit or "s"] for number, unit in _PIECE.findall(text))
 
 
+def until_reset_s(text: str | None, now_s: float) -> float | None:
+    """Return in how many seconds a limit is full again: a duration or a time, whichever dialect writes it; None when it
+    cannot be read. `now_s` is Unix time."""
+    if text is None:
+        return None
+    return _until(text, now_s) if "-" in text else seconds(text)
+
+
 def duration(wait_s: float) -> str:
     """Return seconds as OpenAI writes them: 120ms, 1s, 6m0s, 1h0m0s."""
     if wait_s < 1:

@@ -23,12 +23,13 @@ from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteCo
 from gateway.runtime.options import lay_over
 from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
-from gateway.upstream.balance import BALANCES, Candidate
+from gateway.upstream.balance import BALANCES, Candidate, Means
 from gateway.upstream.connect import tls_context
 from gateway.upstream.direct import DirectTransport
 from gateway.upstream.echo import EchoTransport
-from gateway.upstream.health import Keys, RepeatBudget
+from gateway.upstream.health import RepeatBudget
 from gateway.upstream.http import HttpTransport
+from gateway.upstream.keys import Keys, Resting
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import Transport
 
@@ -103,7 +104,8 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     """Return a snapshot of `config`, not yet started. Raises: ConfigErrors, all that plugins refuse."""
     log.redactor.add(secret.reveal() for secret in config.secrets)
     providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
-    keys: dict[str, Keys] = {each.name: _keys(each, lasting, clock) for each in config.providers if each.credentials}
+    resting: Resting = lasting.get("resting", lambda: Resting(clock.monotonic))
+    keys = {each.name: _keys(each, lasting, clock, resting) for each in config.providers if _has_limits(each)}
     common = shared(config, lasting, clock, log)
     pricing = Prices(
         {each.name: Billed(base_url=each.base_url, free=each.free) for each in config.providers},
@@ -118,12 +120,13 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
 
     def candidate(target: Target) -> Candidate:
         return Candidate(target, common.health.of(target.name), keys.get(target.provider.name))
+    means = Means(clock.monotonic, pricing.bound, lasting.get)
 
     running: list[Running] = []
     for entry in config.routes:
         own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
-        available = Available(route, BALANCES[route.balance], candidate)
+        available = Available(route, BALANCES[route.balance](route.name, means), candidate, resting)
         attempts = Attempts(
             route, available, own, Sender(own, keys, clock, log, config.server.max_body_bytes), budget, log
         )
@@ -237,9 +240,16 @@ class _PluginMaker:
         return chain
 
 
-def _keys(config: ProviderConfig, lasting: Kept, clock: Clock) -> Keys:
-    name = f"keys {config.name} {hash(tuple(secret.reveal() for secret in config.credentials))}"
-    kept: Keys = lasting.get(name, lambda: Keys(config.credentials, clock.monotonic))
+def _has_limits(config: ProviderConfig) -> bool:
+    """Return whether what an upstream says of limits concerns the gateway: not those of the client's own key."""
+    return config.auth != "passthrough" and config.dialect != "echo"
+
+
+def _keys(config: ProviderConfig, lasting: Kept, clock: Clock, resting: Resting) -> Keys:
+    name = f"keys {config.name} {config.dialect} {hash(tuple(secret.reveal() for secret in config.credentials))}"
+    kept: Keys = lasting.get(
+        name, lambda: Keys(config.credentials, clock.monotonic, clock.time, config.dialect, resting)
+    )
     return kept
 
 

@@ -164,9 +164,8 @@ ROUTE: Final[Schema] = mapping(
         "targets": {**_TARGETS, "minItems": 1},
         "balance": text(
             "How the first target is chosen.",
-            enum=["ordered"],
+            enum=["ordered", "weighted", "round_robin", "least_busy", "fastest", "cheapest", "sticky"],
             default="ordered",
-            **{"x-later": ["weighted", "round_robin", "least_busy", "fastest", "cheapest", "sticky"]},
         ),
         "fallbacks": {
             "type": ["array", "object"],
