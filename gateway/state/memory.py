@@ -66,6 +66,9 @@ class MemoryStore(StateStore):
     is_lost = False
     errors = 0
 
+    async def start(self) -> None:
+        return None
+
     def under(self, prefix: str) -> StateStore:
         return MemoryStore(self._shelf.now, _shelf=self._shelf, _prefix=self._prefix + prefix)
 

@@ -79,6 +79,9 @@ class StateStore(Protocol):
     def errors(self) -> int:
         """How many operations have failed with StateLost so far."""
 
+    async def start(self) -> None:
+        """Connect, or open the file; a server that is not there is only lost. Raises: ConfigError."""
+
     def under(self, prefix: str) -> StateStore:
         """Return the same store with `prefix` before every key. Closing it closes nothing."""
 
