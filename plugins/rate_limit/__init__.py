@@ -1,0 +1,236 @@
+"""How many requests and tokens, and how many at once, for whom. Exact over all processes that share the state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from gateway.plugin import (
+    Bucket,
+    Claim,
+    Exchange,
+    Lease,
+    Plugin,
+    RateLimited,
+    Reply,
+    Services,
+    StateLost,
+    StateStore,
+    Taken,
+)  # fmt: skip
+
+from .headers import Standing, headers
+from .limits import Limit, of_principal, read, tokens_of
+
+RENEW_S = 10.0
+"""How often the leases of running requests are renewed: a third of a lease's life."""
+
+
+class Held:
+    """What an exchange has taken: from which store, by which claims."""
+
+    __slots__ = ("claims", "leases", "store", "tokens")
+
+    def __init__(self, store: StateStore, claims: list[Claim]) -> None:
+        self.store = store
+        self.claims = claims
+        self.leases = [claim for claim in claims if isinstance(claim, Lease)]
+        self.tokens: list[Bucket] = []
+
+
+class RateLimit(Plugin):
+    """Options:
+
+    limits: a list of {per, requests, tokens, concurrency, burst, shadow}. per: key, user, team, tag:NAME, model, route,
+    ip or header:NAME. requests and tokens are rates (60/min, 100k/min): token buckets that begin full. burst: how many
+    requests at once (default: one period's). concurrency: how many at the same time. shadow: log who would have been
+    refused, and refuse nobody. A caller without the tag is not under a limit per that tag; callers without the header
+    are counted together.
+    shadow: the same for all limits (default false).
+    when_state_is_lost: local (default: every process counts for itself and admits its share), allow, or deny (503).
+
+    Tokens are reserved by an estimate and settled to what was used. Limits beside a key in auth.keys hold too.
+    """
+
+    options_schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "limits": {
+                "type": "array",
+                "default": [],
+                "description": "Who is counted, and what; every limit must allow a request.",
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["per"],
+                    "properties": {
+                        "per": {
+                            "type": "string",
+                            "description": "key, user, team, tag:NAME, model, route, ip or header:NAME.",
+                        },
+                        "requests": {"type": "string", "format": "rate", "description": "Such as 60/min or 10/s."},
+                        "tokens": {"type": "string", "format": "rate", "description": "Such as 100k/min."},
+                        "concurrency": {"type": "integer", "minimum": 1, "description": "Requests at the same time."},
+                        "burst": {"type": "integer", "minimum": 1, "description": "Requests at once; one period's."},
+                        "shadow": {"type": "boolean", "description": "Only log who would be refused."},
+                    },
+                },
+            },
+            "shadow": {"type": "boolean", "default": False, "description": "Only log who would be refused."},
+            "when_state_is_lost": {
+                "enum": ["local", "allow", "deny"],
+                "default": "local",
+                "description": "When the shared state is lost: this process's share, everybody, nobody.",
+            },
+        },
+    }
+
+    def __init__(self, options: Mapping[str, Any], services: Services) -> None:
+        super().__init__(options, services)
+        self._limits = read(options["limits"], shadow=options["shadow"])
+        self._policy: str = options["when_state_is_lost"]
+        self._renewed: set[Held] = set()
+        self._renewing: asyncio.Task[None] | None = None
+        self.needs_usage = any(limit.kind == "tokens" for limit in self._limits)
+
+    async def close(self) -> None:
+        """Stop renewing."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+        """Take what the request needs of every limit, or refuse it. Raises: RateLimited, StateLost."""
+        if exchange.route is None:  # pages, health, what nobody serves
+            return await call_next(exchange)
+        limits = self._limits
+        if exchange.principal is not None and exchange.principal.limits:
+            limits = [*limits, *of_principal(exchange.principal)]
+        if exchange.parent_id is not None:  # a step of a request that has been counted
+            limits = [limit for limit in limits if limit.kind == "tokens"]
+        if limits:
+            await self._take(exchange, limits)
+        return await call_next(exchange)
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Settle tokens to what was used, let go of the leases."""
+        held: Held | None = exchange.notes.pop("rate_limit", None)
+        if held is None:
+            return
+        self._renewed.discard(held)
+        corrections: list[Claim] = [*held.leases]
+        if held.tokens:
+            used = exchange.usage.total_tokens if exchange.usage is not None else None
+            if used is None and exchange.status >= 400:
+                used = 0
+            if used is not None:
+                corrections += [
+                    replace(bucket, amount=used - bucket.amount) for bucket in held.tokens if used != bucket.amount
+                ]
+        if corrections:
+            try:
+                await held.store.settle(corrections)
+            except StateLost:
+                pass  # a lease runs out by itself; the tokens reserved stand for those used
+
+    async def _take(self, exchange: Exchange, limits: list[Limit]) -> None:
+        tokens = tokens_of(exchange) if any(limit.kind == "tokens" for limit in limits) else 0
+        watched: list[tuple[Limit, str]] = []
+        binding: list[tuple[Limit, str]] = []
+        for limit in limits:
+            who = limit.subject(exchange)
+            if who is not None:
+                (watched if limit.shadow else binding).append((limit, who))
+        if watched:
+            await self._watch(exchange, watched, tokens)
+        if binding:
+            taken, claims = await self._decide(exchange, binding, tokens)
+            if taken is not None:
+                self._tell(exchange, binding, claims, taken)
+
+    async def _decide(
+        self, exchange: Exchange, counted: list[tuple[Limit, str]], tokens: int
+    ) -> tuple[Taken | None, list[Claim]]:
+        """Take all claims, from the shared state or as the policy says without it; None where nothing is counted."""
+        store, share = self.services.state, 1
+        claims = [limit.claim(who, exchange, tokens) for limit, who in counted]
+        try:
+            taken = await store.take(claims)
+        except StateLost:
+            if self._policy == "deny":
+                raise
+            if self._policy == "allow":
+                return None, claims
+            store, share = self.services.local, self.services.workers
+            claims = [limit.claim(who, exchange, tokens, share) for limit, who in counted]
+            taken = await store.take(claims)
+        if taken.allowed:
+            self._hold(exchange, store, counted, claims)
+        return taken, claims
+
+    def _hold(
+        self, exchange: Exchange, store: StateStore, counted: list[tuple[Limit, str]], claims: list[Claim]
+    ) -> None:
+        held: Held | None = exchange.notes.get("rate_limit")
+        if held is None or held.store is not store:
+            held = exchange.notes["rate_limit"] = Held(store, claims)
+        else:
+            held.leases += [claim for claim in claims if isinstance(claim, Lease)]
+        held.tokens += [
+            claim
+            for (limit, _), claim in zip(counted, claims, strict=True)
+            if limit.kind == "tokens" and isinstance(claim, Bucket)
+        ]
+        if held.leases:
+            self._renewed.add(held)
+            if self._renewing is None or self._renewing.done():
+                self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Keep the leases of running requests alive; ends when none is left."""
+        while self._renewed:
+            await asyncio.sleep(RENEW_S)
+            by_store: dict[int, tuple[StateStore, list[Lease]]] = {}
+            for held in self._renewed:
+                by_store.setdefault(id(held.store), (held.store, []))[1].extend(held.leases)
+            for store, leases in by_store.values():
+                try:
+                    await store.renew(leases)
+                except StateLost:
+                    continue
+
+    def _tell(self, exchange: Exchange, counted: list[tuple[Limit, str]], claims: list[Claim], taken: Taken) -> None:
+        """Put the limits' headers on the answer. Raises: RateLimited."""
+        standings: list[Standing] = [
+            (limit.kind, claim.burst, left, reset_s)
+            for (limit, _), claim, left, reset_s in zip(counted, claims, taken.left, taken.reset_s, strict=True)
+            if isinstance(claim, Bucket)
+        ]
+        if standings:
+            anthropic = exchange.dialect.name == "anthropic"
+            exchange.headers.update(headers(standings, anthropic=anthropic, now_s=self.services.clock.time()))
+        if not taken.allowed:
+            limit, _ = counted[taken.refused[0]]
+            exchange.notes["limited"] = f"{limit.per}:{limit.kind}"
+            raise RateLimited(
+                f"the limit of {limit.words} is reached; try again in {max(1, ceil(taken.retry_after_s))} s",
+                retry_after_s=taken.retry_after_s,
+            )
+
+    async def _watch(self, exchange: Exchange, counted: list[tuple[Limit, str]], tokens: int) -> None:
+        """Count as if it mattered, and say who would have been refused."""
+        for each in counted:
+            try:
+                claim = each[0].claim(each[1], exchange, tokens)
+                taken = await self.services.state.take([claim])
+            except StateLost:
+                return
+            if taken.allowed:
+                self._hold(exchange, self.services.state, [each], [claim])
+            else:
+                self.services.log.info(
+                    "rate_limit_would_refuse", request_id=exchange.id, limit=each[0].words, who=each[1]
+                )

@@ -1,0 +1,53 @@
+"""What a client is told of its limits: OpenAI's header names, and Anthropic's for Anthropic's clients.
+
+Names and forms as in the providers' API references (October 2026): OpenAI's reset is a duration such as 6m0s,
+Anthropic's a moment in RFC 3339.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+Standing = tuple[str, int, int, float]
+"""Of one limit: requests or tokens, its burst, what is left, seconds until it is full again."""
+
+
+def tightest(standings: Iterable[Standing]) -> dict[str, Standing]:
+    """Return for requests and for tokens the limit that has the smallest share left."""
+    found: dict[str, Standing] = {}
+    for each in standings:
+        best = found.get(each[0])
+        if best is None or each[2] * best[1] < best[2] * each[1]:
+            found[each[0]] = each
+    return found
+
+
+def headers(standings: Iterable[Standing], *, anthropic: bool, now_s: float) -> dict[str, str]:
+    """Return the headers; `now_s` is Unix time."""
+    told: dict[str, str] = {}
+    for kind, burst, left, reset_s in tightest(standings).values():
+        told[f"x-ratelimit-limit-{kind}"] = str(burst)
+        told[f"x-ratelimit-remaining-{kind}"] = str(max(0, left))
+        told[f"x-ratelimit-reset-{kind}"] = duration(reset_s)
+        if anthropic:
+            told[f"anthropic-ratelimit-{kind}-limit"] = str(burst)
+            told[f"anthropic-ratelimit-{kind}-remaining"] = str(max(0, left))
+            told[f"anthropic-ratelimit-{kind}-reset"] = moment(now_s + reset_s)
+    return told
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as OpenAI writes them: 120ms, 1.5s, 6m0s, 1h2m3s."""
+    if seconds < 1:
+        return f"{max(0, -(-int(seconds * 1e6) // 1000))}ms"
+    if seconds < 60:
+        return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+    minutes, rest = divmod(int(seconds + 0.999), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
+
+
+def moment(unix_s: float) -> str:
+    """Return a moment as RFC 3339, in whole seconds, never too early."""
+    return (datetime.fromtimestamp(0, UTC) + timedelta(seconds=-(-unix_s // 1))).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,159 @@
+"""What is limited, whom a request is counted for, and what it reserves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.plugin import Bucket, Claim, ConfigError, Exchange, Lease, Principal, Rate
+
+Kind = Literal["requests", "tokens", "concurrency"]
+Subject = Callable[[Exchange], str | None]
+LARGEST_RESERVED_ANSWER = 1000
+"""Tokens reserved for an answer whose request allows more, or does not say."""
+BYTES_PER_TOKEN = 4
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}")
+_MAX_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One number that may not be passed. `per` as written; `shadow` only watches.
+
+    `key` names its counters: two limits that say the same share them, so that a route may repeat a global one.
+    """
+
+    per: str
+    kind: Kind
+    subject: Subject
+    amount: int
+    period_s: float
+    burst: int
+    shadow: bool
+
+    @property
+    def key(self) -> str:
+        """What tells its counters from those of other limits."""
+        return f"{self.per}:{self.kind}:{self.amount}/{self.period_s:g}:{self.burst}"
+
+    @property
+    def words(self) -> str:
+        """How people read it."""
+        if self.kind == "concurrency":
+            return f"{self.amount} requests at once per {self.per}"
+        unit = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(self.period_s)
+        return f"{self.amount} {self.kind} per {unit or f'{self.period_s:g} s'} per {self.per}"
+
+    def claim(self, who: str, exchange: Exchange, tokens: int, share: int = 1) -> Claim:
+        """Return what a request of `who` takes; `share` processes divide the limit when each counts for itself."""
+        key = f"{{{self.per} {who}}}{self.key}"
+        if self.kind == "concurrency":
+            return Lease(key, exchange.id, max(1, self.amount // share))
+        burst = max(1, self.burst // share)
+        amount = 1 if self.kind == "requests" else min(tokens, burst)
+        return Bucket(key, amount, burst, self.amount / self.period_s / share)
+
+
+def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
+    """Return the limits of `limits:`. Raises: ConfigError."""
+    limits: list[Limit] = []
+    for number, each in enumerate(options):
+        where = f"limits[{number}]"
+        kinds = [kind for kind in ("requests", "tokens", "concurrency") if kind in each]
+        if not kinds:
+            raise ConfigError(f"{where} limits nothing", cure="add requests, tokens or concurrency")
+        if "burst" in each and not {"requests", "tokens"} & set(kinds):
+            raise ConfigError(f"{where}: burst has no rate to belong to", cure="take it out, or add requests")
+        subject = _subject(each["per"], where)
+        limits += [
+            _limit(each["per"], kind, subject, each[kind], each.get("burst"), shadow or each.get("shadow", False))
+            for kind in kinds
+        ]
+    return limits
+
+
+def of_principal(principal: Principal) -> list[Limit]:
+    """Return the limits that stand beside a key."""
+    given: Mapping[str, Any] = principal.limits
+    return [
+        _limit("key", kind, _principal, given[kind], given.get("burst"), False)
+        for kind in ("requests", "tokens", "concurrency")
+        if kind in given
+    ]
+
+
+def _limit(per: str, kind: str, subject: Subject, value: Rate | int, burst: int | None, shadow: bool) -> Limit:
+    if isinstance(value, int):
+        return Limit(per, "concurrency", subject, value, 0.0, 0, shadow)
+    # A burst belongs to the requests where both are limited: a burst of ten tokens would let no prompt through.
+    own = burst if burst is not None and kind == "requests" else None
+    return Limit(
+        per, "requests" if kind == "requests" else "tokens", subject, value.amount, value.period_s,
+        own or value.amount, shadow,
+    )  # fmt: skip
+
+
+def tokens_of(exchange: Exchange) -> int:
+    """Return what is reserved for a request: its body at four bytes a token, and its answer up to 1,000 tokens."""
+    request = exchange.request
+    asked = LARGEST_RESERVED_ANSWER
+    fields = request.fields or {}
+    for name in _MAX_TOKENS:
+        if name in fields:
+            asked = min(asked, _number(fields[name], asked))
+            break
+    return -(-len(request.body) // BYTES_PER_TOKEN) + asked
+
+
+def _number(raw: msgspec.Raw, otherwise: int) -> int:
+    try:
+        return max(0, msgspec.json.decode(raw, type=int))
+    except (msgspec.DecodeError, ValueError):
+        return otherwise
+
+
+# --- who is counted ----------------------------------------------------------------------------------
+
+
+def _subject(per: str, where: str) -> Subject:
+    simple: Mapping[str, Subject] = {
+        "key": _principal,
+        "user": _principal,
+        "team": lambda exchange: _tag(exchange, "team"),
+        "model": lambda exchange: plain(exchange.request.model),
+        "route": lambda exchange: exchange.route.name if exchange.route is not None else None,
+        "ip": lambda exchange: plain(exchange.request.remote),
+    }
+    if per in simple:
+        return simple[per]
+    kind, _, name = per.partition(":")
+    if kind == "tag" and name:
+        return lambda exchange: _tag(exchange, name)
+    if kind == "header" and name:
+        # SECURITY: those who leave the header out are counted together; else leaving it out would lift the limit.
+        return lambda exchange: plain(exchange.request.headers.get(name, ""))
+    raise ConfigError(
+        f'{where}: nobody is counted per "{per}"',
+        cure="write key, user, team, tag:NAME, model, route, ip or header:NAME",
+    )
+
+
+def _principal(exchange: Exchange) -> str:
+    return plain(exchange.principal.name) if exchange.principal is not None else "anonymous"
+
+
+def _tag(exchange: Exchange, name: str) -> str | None:
+    value = exchange.principal.tags.get(name) if exchange.principal is not None else None
+    return None if value is None else plain(value)
+
+
+def plain(value: str) -> str:
+    """Return `value` fit for a key: as it is where it is plain, else its digest."""
+    if _PLAIN.fullmatch(value):
+        return value
+    return "sha256-" + sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:32]
