@@ -5,16 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.url import NONE, SQLITE
 
 if TYPE_CHECKING:
     from gateway.plugin import Log
-
-SQLITE: Final = "sqlite:"
-POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 def ledger_at(url: str, home: Path, *, keep_s: float | None, time: Callable[[], float], log: Log) -> Ledger | None:
@@ -22,7 +20,7 @@ def ledger_at(url: str, home: Path, *, keep_s: float | None, time: Callable[[], 
 
     Raises: ConfigError when PostgreSQL is asked for and its driver is not installed.
     """
-    if url == "none":
+    if url == NONE:
         return None
     sql = importlib.import_module("gateway.ledger.sql")
     made: Ledger = sql.SqlLedger(_store(url, home), keep_s=keep_s, time=time, log=log)

@@ -46,6 +46,15 @@ class AdminConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """`url` is `none`, `sqlite:path` or PostgreSQL's; `keep_s` None keeps rows for ever."""
+
+    url: Secret = field(default_factory=lambda: Secret("none"))
+    keep_s: float | None = None
+    secrets: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PluginConfig:
     """One entry of a chain. `use` is `package.module:Class` or `file.py:Class`, None for a plugin found by name.
     `options` None means `{name: off}`: taken out on this route."""
@@ -143,7 +152,7 @@ class Config:
     server: ServerConfig
     admin: AdminConfig
     state: str
-    ledger: str
+    ledger: LedgerConfig
     plugins: tuple[PluginConfig, ...]
     providers: tuple[ProviderConfig, ...]
     routes: tuple[RouteConfig, ...]

@@ -74,6 +74,7 @@ class _Load:
         process = SectionReader(self.overrides, self.errors)
         server = process.server(root.value.get("server"))
         admin = process.admin(root.value.get("admin"), server.listen)
+        ledger = process.ledger(root.value.get("ledger"))
         return Config(
             home=self.home.folder,
             file=self.home.file,
@@ -82,14 +83,14 @@ class _Load:
             server=server,
             admin=admin,
             state=process.state(root.value.get("state")),
-            ledger=process.ledger(root.value.get("ledger")),
+            ledger=ledger,
             plugins=tuple(plugin for plugin, _ in chain.values()),
             providers=providers,
             routes=routes,
             checks=self._checks(root.value.get("checks")),
             prices=prices,
             warnings=tuple(self.warnings),
-            secrets=self._secrets(providers, admin),
+            secrets=(*self._secrets(providers, admin), *ledger.secrets),
             patterns=tuple(self.files.patterns),
         )
 
@@ -145,6 +146,7 @@ class _Load:
             route = reader.read(node, path)
             if route is not None:
                 routes.append(route)
+        self.warnings.extend(reader.warnings)
         return tuple(routes)
 
     def _twice(self, kind: str, name: str, place: Place, before: Place) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.errors import ConfigError
-from gateway.runtime.config import AdminConfig, ServerConfig
+from gateway.ledger.url import LEAST_KEPT_S, ledger_secrets
+from gateway.runtime.config import AdminConfig, LedgerConfig, ServerConfig
 from gateway.runtime.document import Node
 from gateway.runtime.found import Found
 from gateway.runtime.listen import parse_listen
@@ -77,12 +78,24 @@ class SectionReader:
             self.errors.append(node.error("this version has no such state", path="state", cure='write "memory:"'))
         return "memory:"
 
-    def ledger(self, node: Node | None) -> str:
-        """Return where the ledger is kept."""
-        url = node.find(["url"]) if node is not None else None
-        if url is not None and url.value != "none":
-            self.errors.append(url.error("this version has no ledger", path="ledger", cure="write none"))
-        return "none"
+    def ledger(self, node: Node | None) -> LedgerConfig:
+        """Return where the ledger is kept, and for how long its rows."""
+        if node is None:
+            return LedgerConfig()
+        url, keep = node.find(["url"]), _child(node, "keep") if isinstance(node.value, dict) else None
+        path = "ledger" if url is node else "ledger.url"
+        secrets: tuple[Secret, ...] = ()
+        try:
+            secrets = tuple(Secret(each) for each in ledger_secrets(str(url.value)))
+        except ValueError as error:
+            # SECURITY: the URL may hold a password, so it is not shown.
+            problem, _, cure = str(error).partition("; ")
+            self.errors.append(url.error(problem, path=path, cure=cure))
+        keep_s = duration(keep.value) if keep is not None else None
+        if keep is not None and keep_s is not None and keep_s < LEAST_KEPT_S:
+            problem = f"{shown(keep, 'ledger.keep')} is less than an hour"
+            self.errors.append(keep.error(problem, path="ledger.keep", cure="write for example 90d"))
+        return LedgerConfig(Secret(str(url.value)), keep_s, secrets)
 
     def _listen(self, section: Node | None, name: str, override: str, default: str) -> str:
         """Return an address to listen at, from the override, the file or the default; `off` stays `off`."""

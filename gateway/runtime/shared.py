@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from gateway.ledger.ledger import Ledger
+from gateway.ledger.opened import ledger_at
 from gateway.plugin import Clock, Log
 from gateway.pricing import Published
 from gateway.runtime.config import Config
@@ -28,7 +28,9 @@ class Shared:
     def __init__(self, config: Config, clock: Clock, log: Log) -> None:
         self.health = Health(clock.monotonic)
         self.state: StateStore = MemoryStore(clock.monotonic)
-        self.ledger: Ledger | None = None
+        self.local: StateStore = MemoryStore(clock.monotonic)
+        kept = config.ledger
+        self.ledger = ledger_at(kept.url.reveal(), config.home, keep_s=kept.keep_s, time=clock.time, log=log)
         self.published = Published()
         self.workers = config.server.workers
         self._session: aiohttp.ClientSession | None = None

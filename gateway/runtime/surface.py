@@ -60,11 +60,15 @@ ADMIN: Final[Schema] = mapping(
         ),
     },
 )
+_LEDGER_URL: Final = "sqlite:path (relative to the home), postgresql://user:password@host/database, or none"
 LEDGER: Final[Schema] = {
     "type": ["string", "object"],
     "default": "none",
-    "description": "Where a row for every exchange is kept; this version has none.",
-    "properties": {"url": text("none"), "keep": form("duration", "How long rows are kept.")},
+    "description": f"Where a row for every exchange is kept: {_LEDGER_URL}.",
+    "properties": {
+        "url": text(f"{_LEDGER_URL[:1].upper()}{_LEDGER_URL[1:]}.", writeOnly=True),
+        "keep": form("duration", "How long rows are kept, an hour or more; absent: for ever. Sums stay for two years."),
+    },
     "required": ["url"],
     "additionalProperties": False,
 }
