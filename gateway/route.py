@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain as chain_of
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.upstream.provider import Provider
@@ -66,6 +67,11 @@ class Route:
     model_echo: Literal["requested", "upstream"] | None = None
     on_unsupported: Literal["drop", "warn", "error"] = "drop"
     chain: Chain | None = None
+
+    @property
+    def listed(self) -> Iterator[Target]:
+        """Every target and fallback, of disabled providers too."""
+        return chain_of(self.targets, *self.fallbacks.values())
 
     @property
     def available(self) -> tuple[Target, ...]:

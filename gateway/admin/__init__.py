@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from gateway import __version__
 from gateway.errors import ConfigError, ConfigErrors
-from gateway.plugin import Clock
+from gateway.plugin import Clock, TargetHealth
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reloader, Source
 from gateway.secret import Secret
@@ -91,7 +91,8 @@ class Api:
     async def status(self, _: web.Request) -> web.Response:
         """Say which configuration runs and how busy it is."""
         gateway = self._gateway
-        config = gateway.snapshot.config
+        snapshot = gateway.snapshot
+        config = snapshot.config
         lags = await gateway.group.gather("lag")
         return web.json_response(
             {
@@ -105,8 +106,9 @@ class Api:
                 "routes": [running.route.name for running in gateway.snapshot.routes],
                 "providers": [
                     {"name": p.name, "dialect": p.dialect, "enabled": p.enabled}
-                    for p in gateway.snapshot.providers.values()
+                    for p in snapshot.providers.values()
                 ],
+                "targets": [_target(each) for each in snapshot.shared.health.among(snapshot.targets)],
             }
         )
 
@@ -195,6 +197,22 @@ def problem(status: int, message: str, retry_after_s: float | None = None) -> we
     """Return an error as JSON."""
     headers = {"retry-after": str(math.ceil(retry_after_s))} if retry_after_s is not None else None
     return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+
+def _target(health: TargetHealth) -> dict[str, object]:
+    """Return what is known of a target. `why` says what its last failures were; times are seconds."""
+    breaker = health.breaker
+    first_token_s = health.first_token_s
+    return {
+        "target": health.name,
+        "breaker": breaker.state,
+        "why": breaker.why if breaker.failed or breaker.state != "closed" else "",
+        "probe_in_s": round(breaker.probe_in_s, 3),
+        "in_flight": health.in_flight,
+        "attempts": health.attempts,
+        "failures": health.failures,
+        "first_token_s": None if first_token_s is None else round(first_token_s, 6),
+    }
 
 
 def _host_name(host: str) -> str:

@@ -74,6 +74,9 @@ class Snapshot:
     ledger: Ledger | None
     catalog: Loader
     """Kept for as long as its plugins run: their modules are let go of with it."""
+    shared: Shared
+    targets: frozenset[str]
+    """The names of all targets and fallbacks that a route lists."""
 
     async def start(self) -> None:
         """Start every plugin. Raises: ConfigError; those started already are closed again."""
@@ -151,6 +154,8 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         pricing=pricing,
         ledger=common.ledger,
         catalog=catalog,
+        shared=common,
+        targets=frozenset(target.name for each in running for target in each.route.listed),
     )
 
 

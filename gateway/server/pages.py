@@ -92,11 +92,20 @@ class Pages:
             checks["routes"] = "no route has an enabled target"
         if gateway.last_reload_failed:
             checks["config"] = "the last reload failed; the configuration before it serves"
+        open_ = self._open_breakers()
+        if open_:
+            checks["breakers"] = f"open: {', '.join(open_)}"
         if gateway.phase != "serving":
             checks["life"] = gateway.phase
         if not serving or gateway.phase != "serving":
             return json_reply({"status": "not_ready", "checks": checks}, 503)
-        return json_reply({"status": "degraded" if gateway.last_reload_failed else "ready", "checks": checks})
+        degraded = gateway.last_reload_failed or bool(open_)
+        return json_reply({"status": "degraded" if degraded else "ready", "checks": checks})
+
+    def _open_breakers(self) -> list[str]:
+        snapshot = self._gateway.snapshot
+        known = snapshot.shared.health.among(snapshot.targets)
+        return sorted(each.name for each in known if each.breaker.state == "open")
 
     # --- lists -----------------------------------------------------------------------------------
 
@@ -118,11 +127,18 @@ class Pages:
         return json_reply(shape(name, names.get(name, "")))
 
     async def _providers(self, exchange: Exchange) -> Reply:
-        providers = self._gateway.snapshot.providers.values()
+        snapshot = self._gateway.snapshot
+        breaker_of = snapshot.shared.health.breaker_of
         return json_reply(
             {
                 "data": [
-                    {"name": p.name, "dialect": p.dialect, "enabled": p.enabled, "breaker": "closed"} for p in providers
+                    {
+                        "name": provider.name,
+                        "dialect": provider.dialect,
+                        "enabled": provider.enabled,
+                        "breaker": breaker_of(provider.name, snapshot.targets),
+                    }
+                    for provider in snapshot.providers.values()
                 ]
             }
         )

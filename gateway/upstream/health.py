@@ -8,7 +8,7 @@ where it passes any.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal
 
 from gateway.secret import Secret
@@ -71,13 +71,15 @@ class Breaker:
         if probe and self._state == "half_open":
             self._change("closed")
 
-    def fail(self, *, probe: bool, why: str, failures: int, open_for_s: float) -> None:
-        """An attempt failed through the target's fault."""
+    def fail(self, *, probe: bool, why: str, failures: int, open_for_s: float) -> bool:
+        """An attempt failed through the target's fault; return whether that opened the breaker."""
         self.release(probe=probe)
         self.failed += 1
         self.why = why
-        if (probe and self._state == "half_open") or (self._state == "closed" and self.failed >= failures):
+        opens = (probe and self._state == "half_open") or (self._state == "closed" and self.failed >= failures)
+        if opens:
             self.open_for(open_for_s)
+        return opens
 
     def release(self, *, probe: bool) -> None:
         """An attempt ended and proved nothing: it was cancelled, or the request itself was at fault."""
@@ -85,13 +87,13 @@ class Breaker:
             self.probing -= 1
 
     def open_for(self, seconds: float) -> None:
-        """Open, or stay open, until `seconds` from now."""
+        """Open, or stay open, until `seconds` from now; 0: let probes through at once."""
         self._open_until = self._now() + seconds
-        self._change("open")
+        self._change("open" if seconds > 0 else "half_open")
 
-    def reset(self) -> None:
-        """Close and forget: an operator's hand."""
-        self.failed, self.probing, self.why = 0, 0, ""
+    def close(self) -> None:
+        """Close and forget: an operator's hand, or another gateway's probe. Probes under way give their places back."""
+        self.failed = 0
         self._change("closed")
 
     def _change(self, state: BreakerState) -> None:
@@ -101,7 +103,8 @@ class Breaker:
 
 
 class TargetHealth:
-    """What is known of one target. `first_token_s` and `plain_s` are exponentially weighted means of the time to first
+    """What is known of one target. `attempts` were sent to it, `failures` of them had no answer to relay;
+    `in_flight` are under way. `first_token_s` and `plain_s` are exponentially weighted means of the time to first
     token of streams and of the whole answer of plain requests, None before the first; `recent_s` are the last times to
     first token."""
 
@@ -153,10 +156,14 @@ class Health:
     def __iter__(self) -> Iterator[TargetHealth]:
         return iter(list(self._targets.values()))
 
-    def breaker_of(self, provider: str) -> BreakerState:
-        """Return the worst breaker state among a provider's targets."""
+    def among(self, names: Collection[str]) -> list[TargetHealth]:
+        """Return the targets of these names that were ever tried, or are known for another reason."""
+        return [each for each in self if each.name in names]
+
+    def breaker_of(self, provider: str, names: Collection[str]) -> BreakerState:
+        """Return the worst breaker state among a provider's targets of these names."""
         order: tuple[BreakerState, ...] = ("closed", "half_open", "open")
-        states = [each.breaker.state for each in self if each.name.partition("/")[0] == provider]
+        states = [each.breaker.state for each in self.among(names) if each.name.partition("/")[0] == provider]
         return max(states, key=order.index, default="closed")
 
 
