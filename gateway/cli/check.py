@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from gateway.cli import show
-from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, decide, router_of
+from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, Step, decide, router_of
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.router import Router
@@ -51,15 +51,16 @@ def _failures(config: Config, router: Router[RouteConfig], one: CheckConfig) -> 
     asked = _asked(one.given)
     # Keys are set where the gateway runs, not where it is checked: without one a provider counts as enabled.
     decision = decide(config, asked, router)
-    first = decision.first(with_disabled=True)
+    candidates = decision.candidates(with_disabled=True)
     found: list[tuple[str, str]] = []
     expected_route, expected_target = one.expect.get("route"), one.expect.get("target")
     taken = decision.route.name if decision.route else None
     if expected_route is not None and expected_route != taken:
         why = decision.why if decision.route else _nobody(decision)
         found.append((f"expected route {expected_route}, but {_takes(taken)} ({why})", _cure(asked)))
-    if expected_target is not None and (first is None or expected_target not in first.names):
-        would = f"it would go to {first.names[1]}" if first else "no target could be used"
+    # Where the balance chooses, a check holds when its target is among those that may be chosen.
+    if expected_target is not None and not any(expected_target in step.names for step in candidates):
+        would = f"it would go to {_any_of(candidates)}" if candidates else "no target could be used"
         would = would if decision.route else "no route takes the request"
         found.append((f"expected target {expected_target}, but {would}", _cure(asked)))
     place = one.place
@@ -67,6 +68,10 @@ def _failures(config: Config, router: Router[RouteConfig], one: CheckConfig) -> 
         ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
         for problem, cure in found
     ]
+
+
+def _any_of(candidates: Sequence[Step]) -> str:
+    return " or ".join(dict.fromkeys(step.names[1] for step in candidates))
 
 
 def _asked(given: Mapping[str, Any]) -> Asked:

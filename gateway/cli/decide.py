@@ -12,6 +12,7 @@ from gateway.dialects.endpoints import find
 from gateway.route import Match
 from gateway.router import Router, Verdict
 from gateway.runtime.config import Config, ProviderConfig, RouteConfig, TargetConfig
+from gateway.upstream.balance import DRAWN
 
 DEFAULT_PATH = "/v1/chat/completions"
 State = Literal["enabled", "disabled", "down"]
@@ -60,9 +61,24 @@ class Decision:
         return self.verdicts[-1].reason if self.route else ""
 
     def first(self, *, with_disabled: bool) -> Step | None:
-        """Return the step that would be tried first; a disabled provider counts only `with_disabled`."""
+        """Return the step that would be tried first; a disabled provider counts only `with_disabled`. None when no
+        step could be, or when the balance chooses among several: see `candidates`."""
+        found = self.candidates(with_disabled=with_disabled)
+        return found[0] if len(found) == 1 else None
+
+    def candidates(self, *, with_disabled: bool) -> tuple[Step, ...]:
+        """Return the steps of which one would be tried first: several where the balance goes by more than the file."""
         usable = ("enabled", "disabled") if with_disabled else ("enabled",)
-        return next((step for step in self.steps if step.state in usable and step.cause in ("target", "any")), None)
+        steps = [step for step in self.steps if step.state in usable]
+        targets = [step for step in steps if step.cause == "target"]
+        if self.is_drawn and targets:
+            return tuple(targets)
+        return tuple((targets or [step for step in steps if step.cause == "any"])[:1])
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the route's balance chooses among its targets by more than the file says."""
+        return self.route is not None and self.route.balance in DRAWN
 
 
 def router_of(config: Config) -> Router[RouteConfig]:

@@ -19,6 +19,15 @@ from gateway.runtime.plugins import chain_of, hooks_of
 LIMITING = ("rate_limit", "budget")
 """The standard plugins whose options are limits."""
 
+CHOSEN_BY = {
+    "weighted": "in proportion to weight",
+    "round_robin": "in turn",
+    "least_busy": "by attempts under way for its weight",
+    "fastest": "by the times of late",
+    "cheapest": "by the price of the request",
+    "sticky": "by its conversation",
+}
+
 
 @click.command()
 @home_argument
@@ -79,12 +88,14 @@ def explanation(loaded: Loaded, decision: Decision) -> dict[str, Any]:
         return {"route": None, "passed_over": passed}
     chain = chain_of(loaded.config.plugins, route.plugins)
     first = decision.first(with_disabled=False)
+    candidates = decision.candidates(with_disabled=False)
     return {
         "route": route.name,
         "why": decision.why,
         "match": show.match(match_of(route)),
         "passed_over": passed,
         "first": first.names[1] if first else None,
+        "first_of": [step.names[1] for step in candidates],
         "targets": [
             {
                 "target": step.names[0],
@@ -116,6 +127,12 @@ def explanation(loaded: Loaded, decision: Decision) -> dict[str, Any]:
     }
 
 
+def _balance(route: RouteConfig, decision: Decision) -> str:
+    """Return the balance, and what it chooses by where the file alone does not say which target is first."""
+    count = len(decision.candidates(with_disabled=False))
+    return f"{route.balance}: one of {count} targets first, {CHOSEN_BY[route.balance]}" if count > 1 else route.balance
+
+
 def _limits(loaded: Loaded, chain: Sequence[PluginConfig]) -> dict[str, Any]:
     server = loaded.config.server
     limits: dict[str, Any] = {"max_body": written.size(server.max_body_bytes), "max_in_flight": server.max_in_flight}
@@ -139,19 +156,28 @@ def _print(loaded: Loaded, decision: Decision, route: RouteConfig, report: Mappi
         [
             ("route", f"{route.name} ({place.file}:{place.line})"),
             ("why", decision.why),
-            ("balance", route.balance),
+            ("balance", _balance(route, decision)),
             ("retry", show.retry(route)),
             ("limits", written.line(report["limits"])),
             ("timeouts", written.line(report["timeouts"])),
         ]
     )
     click.echo()
+    candidates = decision.candidates(with_disabled=False)
+    drawn = candidates if len(candidates) > 1 else ()
     rows = [
-        (str(number), step.names[0], step.model, "" if step.cause == "target" else step.cause, step.state, step.why)
+        (
+            "any" if step in drawn else str(number),
+            step.names[0],
+            step.model,
+            "" if step.cause == "target" else step.cause,
+            step.state,
+            step.why,
+        )
         for number, step in enumerate(decision.steps, start=1)
     ]
     show.table("targets", ("#", "target", "model", "fallback for", "state", "why"), rows)
-    if decision.first(with_disabled=False) is None:
+    if not candidates:
         click.echo("no target can be used: the answer would be 503")
     click.echo()
     chain = show.chain(loaded.catalog, chain_of(loaded.config.plugins, route.plugins))

@@ -14,6 +14,7 @@ from gateway.runtime.entries import Entry, EntryReader
 from gateway.runtime.surface import ROUTE
 from gateway.runtime.text import duration_range
 from gateway.runtime.validate import check, shown, suggest, validator
+from gateway.upstream.balance import WEIGHED
 
 _RULES: Final = validator(ROUTE)
 _CAUSES: Final = ("any", "context_length", "content_filter")
@@ -22,7 +23,7 @@ _TARGET_MODEL = re.compile(r"[!-~]{1,256}")
 
 
 class RouteReader:
-    """Reads routes; collects errors. `providers` are the names declared, None when they are not
+    """Reads routes; collects errors and warnings. `providers` are the names declared, None when they are not
     all known; `known` are those that could be."""
 
     def __init__(
@@ -34,6 +35,7 @@ class RouteReader:
     ) -> None:
         self.providers, self.known, self.entries, self.chain = providers, known, entries, chain
         self.errors = entries.errors
+        self.warnings: list[str] = []
 
     def read(self, node: Node, path: str) -> RouteConfig | None:
         """Return the route, None when it is wrong; why is then in `errors`."""
@@ -57,6 +59,7 @@ class RouteReader:
             for key, below in node.value.items()
             if key in ("name", "balance", "retry", "model_echo", "on_unsupported")
         }
+        self._idle_weights(node, path, plain.get("balance", "ordered"))
         retry = plain.get("retry", {})
         low, high = (
             duration_range(retry["backoff"]) if "backoff" in retry else (_DEFAULT.backoff_min_s, _DEFAULT.backoff_max_s)
@@ -80,6 +83,25 @@ class RouteReader:
             on_unsupported=plain.get("on_unsupported", "drop"),
             place=_place(node, path),
         )
+
+    def _idle_weights(self, route: Node, path: str, balance: str) -> None:
+        """Warn of every weight that changes nothing: the balance does not go by weights, or it is a fallback's."""
+        listed = [] if balance in WEIGHED else [(route.value["targets"], f"{path}.targets", f"balance {balance}")]
+        fallbacks = route.value.get("fallbacks")
+        if fallbacks is not None and isinstance(fallbacks.value, dict):
+            listed += [(node, f"{path}.fallbacks.{cause}", "fallbacks") for cause, node in fallbacks.value.items()]
+        elif fallbacks is not None:
+            listed.append((fallbacks, f"{path}.fallbacks", "fallbacks"))
+        for targets, where, who in listed:
+            for number, one in enumerate(targets.value):
+                weight = one.value.get("weight") if isinstance(one.value, dict) else None
+                if weight is None or weight.value == 1:
+                    continue
+                cure = f"remove it, or set balance to one that goes by weight: {', '.join(sorted(WEIGHED))}"
+                if who == "fallbacks":
+                    cure = "remove it: fallbacks are tried as they are listed"
+                place = f"{where}[{number}].weight"
+                self.warnings.append(str(weight.error(f"weight has no meaning under {who}", path=place, cure=cure)))
 
     def _match(self, route: Node, path: str) -> dict[str, Any]:
         node = route.value.get("match")
