@@ -35,6 +35,7 @@ class Principal:
 
     `models` (globs) and `routes` are what it may use, None for all. `limits` (requests and tokens as `Rate`,
     concurrency and burst as numbers) and `budget` stand beside its key; the plugins rate_limit and budget hold them.
+    `expires` is Unix seconds, None for never.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Principal:
     routes: tuple[str, ...] | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
     budget: MoneyRate | None = None
+    expires: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

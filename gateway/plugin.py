@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from aiohttp import ClientSession, web
 
+from gateway import credentials
 from gateway.amounts import MoneyRate, Rate
 from gateway.chat import (
     ChatReply,
@@ -67,7 +68,7 @@ __all__ = [
     "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw", "ReasoningDelta", "Reply",
     "RequestTimeout", "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken",
     "Target", "TargetHealth", "TargetSkipped", "TextDelta", "Timeouts", "ToolCallDelta", "TooLarge",
-    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "web",
+    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "credentials", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -119,7 +120,8 @@ class Services:
     `state` is the shared state below the plugin's own prefix; `ledger` None when there is none; `health` what is known
     of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
     told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
-    that survives reloads: made by `factory` the first time, the same one ever after.
+    that survives reloads: made by `factory` the first time, the same one ever after. `is_loopback`: only this machine
+    can connect to the data listener.
     """
 
     clock: Clock
@@ -134,6 +136,7 @@ class Services:
     lasting: Callable[[str, Callable[[], Any]], Any]
 
 
+    is_loopback: bool = True
 class Plugin:
     """Subclass and override only what you need.
 

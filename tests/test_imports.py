@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upstream.provider": FACTS | {"dialects", "upstream.transport"},
     "route": FACTS | {"dialects", "upstream.transport", "upstream.provider"},
     "exchange": UPSTREAM_FACTS,
-    "plugin": UPSTREAM_FACTS | STORES | {"exchange"},
+    "plugin": UPSTREAM_FACTS | STORES | {"exchange", "credentials"},
     "chain": REQUEST,
     "router": UPSTREAM_FACTS | {"exchange"},
     "upstream": UPSTREAM_FACTS | {"exchange", "telemetry"},

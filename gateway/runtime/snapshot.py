@@ -20,6 +20,7 @@ from gateway.pricing import Billed, Prices
 from gateway.route import Match, Retry, Route, Target
 from gateway.router import Router
 from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
+from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
 from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
@@ -200,6 +201,7 @@ class _PluginMaker:
             workers=common.workers,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
         )
+            is_loopback=parse_listen(self._config.server.listen).is_loopback,
         place = entry.place
         problem, cure = "", "correct its __init__, which refuses options with ConfigError alone"
         try:
