@@ -126,9 +126,15 @@ class Unavailable(GatewayError):
 
 class TargetSkipped(Unavailable):
     """Raised by a plugin's `attempt` hook: this target must not be tried now. It does not count as a try; the client
-    sees it only when no other target is left."""
+    sees it, or the `instead` it was raised with, only when no other target is left."""
 
     code = "circuit_open"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, instead: GatewayError | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.instead = instead
 
 
 class StateLost(Unavailable):

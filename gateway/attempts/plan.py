@@ -130,6 +130,7 @@ class Plan:
         self._ready_at: dict[int, float] = {}
         self._asked_s = 0.0
         self._probe_in_s: float | None = None
+        self._instead: GatewayError | None = None
         self.repeats = False
         """Whether the candidate last returned had been tried before; then `pause_s` has to be waited for."""
         self.pause_s = 0.0
@@ -152,6 +153,7 @@ class Plan:
         """Return the candidate to try instead of the last one, None when none is left; then raise `refusal`."""
         passed_over = self._tried.pop()
         self._barred.add(id(passed_over))
+        self._instead = skipped.instead or self._instead
         if skipped.retry_after_s is not None:
             known = self._probe_in_s
             self._probe_in_s = skipped.retry_after_s if known is None else min(known, skipped.retry_after_s)
@@ -161,6 +163,8 @@ class Plan:
         """Return what the client is told: the last try's error, or that every candidate was passed over."""
         last = self.error
         if last is None:
+            if self._instead is not None:
+                return self._instead
             error.retry_after_s = self._probe_in_s
             return error
         if last.retry_after_s is not None and kind_of(last) == "429":
