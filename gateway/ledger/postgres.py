@@ -26,7 +26,7 @@ _REJECTED: Final = (
 class PostgresStore:
     """A database that a fleet shares. `url` is libpq's, with whatever parameters asyncpg knows of it."""
 
-    at_once = 32
+    at_once = 100
     is_remote = True
 
     def __init__(self, url: str, answer_s: float = ANSWER_S) -> None:

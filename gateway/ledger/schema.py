@@ -12,7 +12,7 @@ microseconds: sums of both are exact in any order. In the sums '' stands for NUL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -21,26 +21,24 @@ from sqlalchemy import (
     Column,
     Connection,
     Double,
-    Index,
     Integer,
     MetaData,
     Table,
+    Text,
     inspect,
     select,
     text,
 )
-from sqlalchemy import Text as AnyText
 
 from gateway.errors import ConfigError
+from gateway.ledger.steps import STEPS
 
-VERSION: Final = 1
+VERSION: Final = max(STEPS)
 USUAL_STATUS: Final = 200
 USUAL_OUTCOME: Final = "completed"
 _LOCK: Final = 7_203_145_508
 """Any number: two processes that start at once take turns over it (PostgreSQL)."""
 
-Text: Final = AnyText().with_variant(AnyText(collation="C"), "postgresql")
-"""Compared byte by byte, as SQLite does: a provider's targets are a range."""
 TABLES: Final = MetaData()
 META: Final = Table(
     "ledger_meta", TABLES, Column("name", Text, primary_key=True), Column("value", BigInteger, nullable=False)
@@ -63,14 +61,14 @@ ROWS: Final = Table(
     Column("attempts", Integer, nullable=False),
     Column("status", Integer, nullable=False),
     Column("outcome", Text, nullable=False),
-    Column("stream", Boolean(create_constraint=False), nullable=False),
+    Column("stream", Boolean, nullable=False),
     Column("prompt_tokens", BigInteger),
     Column("cached_tokens", BigInteger),
     Column("cache_write_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("reasoning_tokens", BigInteger),
     Column("cost_nano_usd", BigInteger),
-    Column("estimated", Boolean(create_constraint=False), nullable=False),
+    Column("estimated", Boolean, nullable=False),
     Column("duration_ms", Double, nullable=False),
     Column("ttft_ms", Double),
     Column("overhead_ms", Double),
@@ -78,21 +76,12 @@ ROWS: Final = Table(
     Column("tries", Text, nullable=False),
 )
 _C = ROWS.c
-# Every filter of the dashboard, newest first. What is rare is indexed only where it is there, and the usual status and
-# outcome not at all: the newest rows hold enough of them. A query names the same condition, or the index is not used.
-Index("ledger_rows_ts", _C.ts)
-for _name in ("principal", "model_requested", "route", "target"):
-    Index(f"ledger_rows_{_name}", _C[_name], _C.ts)
-for _name in ("session", "error_code", "parent_id"):
-    _given = _C[_name].is_not(None)
-    Index(f"ledger_rows_{_name}", _C[_name], _C.ts, sqlite_where=_given, postgresql_where=_given)
 UNUSUAL: Final[Mapping[str, Any]] = {
     "status": _C.status != text(str(USUAL_STATUS)),
     "outcome": _C.outcome != text(f"'{USUAL_OUTCOME}'"),
     "request_id": _C.request_id != _C.exchange_id,
 }
-for _name, _condition in UNUSUAL.items():
-    Index(f"ledger_rows_{_name}", _C[_name], _C.ts, sqlite_where=_condition, postgresql_where=_condition)
+"""Which rows the index of a column holds: a query must say the same, or the index is not used."""
 
 GROUPS: Final = ("principal", "model", "target", "route", "status", "outcome")
 """What sums are kept by, beside the time; a provider is the first part of a target."""
@@ -119,7 +108,6 @@ def _sums_table(name: str, keys: Sequence[str]) -> Table:
         TABLES,
         *(Column(key, whole.get(key, Text), primary_key=True, nullable=False, autoincrement=False) for key in keys),
         *(Column(each, BigInteger, nullable=False) for each in SUMS),
-        sqlite_with_rowid=False,  # the table is its key's index: a span of time lies together
     )
 
 
@@ -136,15 +124,6 @@ KEYS: Final = Table(
     Column("revoked_at", Double),
     Column("facts", Text, nullable=False),
 )
-
-
-def _first(conn: Connection) -> None:
-    TABLES.create_all(conn)
-    conn.execute(META.insert(), [{"name": "schema", "value": 1}, {"name": "keys", "value": 0}])
-
-
-STEPS: Final[Mapping[int, Callable[[Connection], None]]] = {1: _first}
-"""What makes version n of version n - 1. A released step is never changed: a new one is added."""
 
 
 def migrate(conn: Connection) -> None:
@@ -164,6 +143,7 @@ def migrate(conn: Connection) -> None:
             cure="run the newer gateway, or give this one a ledger of its own",
         )
     for version in range(found + 1, VERSION + 1):
-        STEPS[version](conn)
+        for statement in STEPS[version](conn.dialect.name):
+            conn.exec_driver_sql(statement)
     if found != VERSION:
         conn.execute(META.update().where(META.c.name == "schema").values(value=VERSION))
