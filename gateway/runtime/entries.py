@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,10 +37,11 @@ class Entry:
 
 
 class EntryReader:
-    """Reads chains; collects errors."""
+    """Reads chains; collects errors. `listed` returns the entries of the list in a file that an option names."""
 
-    def __init__(self, catalog: Catalog, errors: Found) -> None:
+    def __init__(self, catalog: Catalog, errors: Found, listed: Callable[[Node, str], list[Node]]) -> None:
         self.catalog = catalog
+        self._listed = listed
         self.names = frozenset(catalog.names())
         self.errors = errors
         self._rules: dict[tuple[str, str | None], Draft202012Validator | ConfigError] = {}
@@ -187,6 +188,7 @@ class EntryReader:
         """
         node = entry.options or Node({}, entry.node.file, entry.node.line, entry.node.column)
         where = entry.path if entry.hidden else path_text(entry.path, [entry.name])
+        node = self._with_files(node, rules.schema, where)
         settle(node, rules.schema)
         given = node.plain()
         errors: list[ConfigError] = []
@@ -199,6 +201,23 @@ class EntryReader:
         if errors or node.is_broken():
             return None
         return convert(given, rules.schema, defaults=defaults)
+
+    def _with_files(self, node: Node, schema: Any, where: str) -> Node:
+        """Return options with the entries of files appended to the lists whose schema names, as `x-file`, the option
+        that names the file. They keep their own places."""
+        for name, known in schema.get("properties", {}).items() if isinstance(schema, Mapping) else ():
+            named = node.value.get(known.get("x-file")) if isinstance(known, Mapping) else None
+            if named is None or named.broken or not isinstance(named.value, str) or not named.value:
+                continue
+            entries = self._listed(named, path_text(where, [known["x-file"]]))
+            own = node.value.get(name)
+            if own is not None and not isinstance(own.value, list):
+                continue
+            both = Node([*(own.value if own else ()), *entries], named.file, named.line, named.column)
+            longer = Node({**node.value, name: both}, node.file, node.line, node.column)
+            longer.keys = node.keys
+            node = longer
+        return node
 
     def _complain(self, entry: Entry, problem: str, cure: str) -> None:
         # SECURITY: a plugin's name or class out of an expansion may be anything, so it is not shown.

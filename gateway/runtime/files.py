@@ -41,8 +41,17 @@ class FileReader:
         self._sections(root, tuple(_SECTIONS))
         return [root, *self._includes(root)]
 
-    def _file(self, path: Path) -> Node | None:
-        """Return one file's tree, expanded; None when it cannot be read as a mapping at all."""
+    def entries(self, named: Node, path: str) -> list[Node]:
+        """Return the entries of the list in the file that an option at `path` names; relative to the home."""
+        file = self.home.folder / str(named.value)
+        if file in self.read:
+            self.errors.append(named.error("this file is already read", path=path, cure="name a file of its own"))
+            return []
+        root = self._file(file, list)
+        return root.value if root is not None else []
+
+    def _file(self, path: Path, kind: type = dict) -> Node | None:
+        """Return one file's tree, expanded; None when it cannot be read as a mapping (or a list) at all."""
         name = self.home.shown(path)
         self.names.append(name)
         try:
@@ -65,8 +74,11 @@ class FileReader:
         except ConfigError as error:
             self.errors.append(error)
             return None
-        if not isinstance(root.value, dict):
-            self.errors.append(root.error("must be a mapping", cure='begin with "version: 1"'))
+        if not isinstance(root.value, kind):
+            problem, cure = "must be a mapping", 'begin with "version: 1"'
+            if kind is list:
+                problem, cure = "must be a list", 'begin every entry with "- "; an empty list is []'
+            self.errors.append(root.error(problem, cure=cure))
             return None
         expansion = Expansion(self.environ, path.parent)
         expansion.expand(root, self.errors)

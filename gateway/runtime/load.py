@@ -67,7 +67,7 @@ class _Load:
         root = documents[0]
         providers = self._providers(documents)
         prices = self._prices()
-        entries = EntryReader(self.catalog, self.errors)
+        entries = EntryReader(self.catalog, self.errors, self.files.entries)
         chain = entries.read_global(_items(documents, "plugins"))
         declared = self.declared if self.files.is_whole else None
         routes = self._routes(documents, RouteReader(declared, self.known, entries, chain))
