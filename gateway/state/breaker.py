@@ -10,6 +10,8 @@ from gateway.errors import StateLost
 
 TIMEOUT_S: Final = 0.1
 """What one operation may take, from its call to its answer."""
+GRACE_S: Final = 0.005
+"""The last part of TIMEOUT_S, in which a loop that stood still reads what has long come."""
 FAILURES: Final = 5
 """So many in a row open the breaker."""
 PROBE_EVERY_S: Final = 0.5

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.state.boot import BootClock
-from gateway.state.breaker import TIMEOUT_S, Breaker
+from gateway.state.breaker import GRACE_S, TIMEOUT_S, Breaker
 from gateway.state.tables import SCHEMA, VERSION, get, items, names, sweep
 
 AT_ONCE: Final = 128
@@ -61,6 +61,7 @@ class Writer:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._pending: deque[Job] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._late: Job | None = None
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,11 +85,11 @@ class Writer:
         assert loop is not None
         if len(self._pending) >= QUEUED:
             raise self._breaker.failed("too many operations wait")
-        job = Job(loop.create_future(), time.monotonic() + TIMEOUT_S, step, args, orphan)
+        job = Job(loop.create_future(), time.monotonic() + TIMEOUT_S - GRACE_S, step, args, orphan)
         self._pending.append(job)
         self._jobs.put(job)
         if self._timer is None:
-            self._timer = loop.call_later(TIMEOUT_S, self._overdue)
+            self._timer = loop.call_later(TIMEOUT_S - GRACE_S, self._overdue)
         return await job.future
 
     async def start(self) -> None:
@@ -119,6 +120,11 @@ class Writer:
         assert self._loop is not None
         self._timer = None
         now = time.monotonic()
+        if self._pending and self._pending[0].deadline <= now and self._pending[0] is not self._late:
+            # Perhaps it was this loop that stood still, and the result is on its way.
+            self._late = self._pending[0]
+            self._timer = self._loop.call_later(GRACE_S, self._overdue)
+            return
         while self._pending and (self._pending[0].future.done() or self._pending[0].deadline <= now):
             job = self._pending.popleft()
             if not job.future.done():
