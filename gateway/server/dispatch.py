@@ -26,6 +26,7 @@ from gateway.runtime.snapshot import Running, Snapshot
 from gateway.server import owned, paths
 from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
+from gateway.server.allowed import refuse_foreign
 from gateway.server.pages import Pages
 from gateway.server.peers import Peers
 
@@ -56,6 +57,8 @@ class Dispatcher:
             return routeless(exchange, snapshot, raiser(error))
         endpoint = request.endpoint
         if endpoint is None or request.method not in endpoint.methods:
+        except NotFound as error:
+            return self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, raiser(error))
             return self._off_the_data_plane(exchange, snapshot)
         return self._counted(exchange, snapshot)
 
@@ -130,6 +133,9 @@ class Dispatcher:
             exchange.closes = exchange.closes or isinstance(error, BrokenBody)
             return await routeless(exchange, snapshot, raiser(error))
         except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
+            principal = exchange.principal
+            if principal is not None and (principal.models is not None or principal.routes is not None):
+                refuse_foreign(principal, request.model, running.route.name)
             failure = InternalError("the gateway failed to handle this request")
             failure.__cause__ = error
             return await routeless(exchange, snapshot, raiser(failure))

@@ -15,6 +15,7 @@ from gateway.exchange import Exchange
 from gateway.plugin import Clock, Log
 from gateway.router import glob
 from gateway.runtime.snapshot import Snapshot
+from gateway.server.allowed import is_allowed
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import UpstreamRequest
 
@@ -74,8 +75,18 @@ class Models:
                     listed.setdefault(name, provider.name)
         return listed
 
+    async def visible(self, snapshot: Snapshot, exchange: Exchange) -> dict[str, str]:
+        """Return of `names` those that this caller may use."""
+        listed = await self.names(snapshot)
+        principal = exchange.principal
+        is_bound = principal is not None and (principal.models is not None or principal.routes is not None)
+        matches = (running.route.match for running in snapshot.routes)
+        if not is_bound and all(match.key is None and match.tags is None for match in matches):
+            return listed
+        return {name: owner for name, owner in listed.items() if self.takes(snapshot, name, exchange)}
+
     def takes(self, snapshot: Snapshot, name: str, exchange: Exchange) -> bool:
-        """Return whether a route with an enabled target takes `name` when this caller asks."""
+        """Return whether a route with an enabled target takes `name` when this caller asks, and may use it."""
         principal = exchange.principal
         running = snapshot.router.find(
             model=name,
@@ -84,7 +95,11 @@ class Models:
             principal_name=None if principal is None else principal.name,
             tags={} if principal is None else principal.tags,
         )
-        return running is not None and bool(running.route.available)
+        if running is None or not running.route.available:
+            return False
+        return principal is None or (
+            is_allowed(principal.models, name) and is_allowed(principal.routes, running.route.name)
+        )
 
     async def _list_of(self, provider: Provider) -> tuple[str, ...]:
         if provider.dialect == "echo":

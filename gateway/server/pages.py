@@ -110,14 +110,14 @@ class Pages:
     # --- lists -----------------------------------------------------------------------------------
 
     async def _list_models(self, exchange: Exchange) -> Reply:
-        names = await self._models.names(self._gateway.snapshot)
+        names = await self._models.visible(self._gateway.snapshot, exchange)
         if "anthropic-version" in exchange.request.headers:
             return json_reply(self._models.anthropic_list(names, exchange.request.query))
         return json_reply(self._models.openai_list(names))
 
     async def _show_model(self, exchange: Exchange) -> Reply:
         name = exchange.request.path.removeprefix("/v1").removeprefix("/models/")
-        names = await self._models.names(self._gateway.snapshot)
+        names = await self._models.visible(self._gateway.snapshot, exchange)
         if name not in names and not self._models.takes(self._gateway.snapshot, name, exchange):
             raise ModelNotFound(
                 f'no route takes the model "{name[:200]}"; GET /v1/models lists those that are served', param="model"
@@ -144,7 +144,7 @@ class Pages:
         )
 
     async def _tags(self, exchange: Exchange) -> Reply:
-        return json_reply(self._models.ollama_list(await self._models.names(self._gateway.snapshot)))
+        return json_reply(self._models.ollama_list(await self._models.visible(self._gateway.snapshot, exchange)))
 
     async def _ps(self, exchange: Exchange) -> Reply:
         return json_reply({"models": []})
