@@ -58,12 +58,19 @@ class VerbatimStream(LiveStream):
         if error is None and rest:
             # An empty line ends an event of SSE; among lines of JSON the ollama packages would read it as a broken one.
             rest += b"\n\n" if self.dialect.stream_type == "text/event-stream" else b"\n"
+            was_finished = scanner.finished
             scanner.see(rest)
             if scanner.error is not None or scanner.terminated:
                 out = self._stop([], rest)
                 if out:
                     self.put(out)
                 return
+            if scanner.finished and not was_finished:  # the finish itself: what completes an answer belongs to it
+                if self._parser is not None:
+                    self._observe(rest)
+                if not self.content:
+                    self.commit()
+                self.put(event_with_model(rest, self._echo) if self._echo is not None else rest)
         self.exchange.usage = scanner.usage or self.exchange.usage
         if scanner.finished:
             self._settle_observers()
