@@ -1,121 +1,82 @@
-"""Drive one gateway for a long time and watch what it keeps: `python -m tests.soak [--requests N]`.
+"""Measure the reliability figures: `python -m tests.soak [--long] [--only NAME]… [--json FILE] [--publish]`.
 
-Plain answers, streams read to the end and streams left in the middle, in every dialect, over the echo upstream,
-with a reload every 5,000 requests. After a warm-up of a fifth, memory may grow by 1 MB per 100,000 requests and open
-descriptors not at all; no request may fail. Exits 1 when one of these does not hold.
+Prints a table: promise, bar, measured, whether it holds. Exits 1 when a bar does not hold or a figure could not be
+measured. `--publish` keeps the table in docs/reliability.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
-import os
-import re
+import json
 import signal
 import sys
-import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-import aiohttp
+import uvloop
 
-from tests.serving import Serving, serving
+from tests.soak.figures import FIGURES
+from tests.soak.report import PAGE, about, published, table, text_of, word
+from tests.soak.row import Row, Size, progress
 
-HOME = """\
-version: 1
-plugins: [request_id, security_headers, cors, timeouts]
-providers: {echo: {}}
-routes: [{name: echo, match: {model: echo}, targets: [echo/echo]}]
-"""
-ASKED = {"model": "echo", "max_tokens": 100, "messages": [{"role": "user", "content": "one two three four five six"}]}
-PATHS = ("/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/responses")
-CONCURRENT = 32
-RELOAD_EVERY = 5_000
-COMPLAINT = re.compile(r'"level":"(error|critical)"|Traceback|never awaited|never retrieved')
-MOST_GROWTH_BYTES = 1_000_000  # per 100,000 requests
+LIMIT_S: dict[Size, float] = {"tiny": 60.0, "short": 180.0, "long": 900.0}
+"""A figure that takes longer is stuck."""
 
 
-def resident_bytes(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="The reliability figures, measured.")
+    parser.add_argument("--long", action="store_true", help="the promises' own sizes: up to half an hour")
+    parser.add_argument("--tiny", action="store_true", help="too small for a figure: does everything run?")
+    parser.add_argument(
+        "--only", action="append", choices=list(FIGURES), metavar="NAME", help="%(choices)s; repeatable"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the bare numbers")
+    parser.add_argument("--publish", action="store_true", help="put the table into docs/reliability.md")
+    return parser.parse_args(argv)
 
 
-def descriptors(pid: int) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+async def one(name: str, size: Size) -> list[Row]:
+    """Return a figure's rows; one that cannot be measured is a row that does not hold."""
+    progress(f"{name} …")
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(LIMIT_S[size]):
+            rows = await FIGURES[name](size)
+    except Exception as error:  # the other figures are still wanted
+        rows = [Row(name, "can be measured", f"{type(error).__name__}: {error}"[:1000], False)]
+    for row in rows:
+        progress(f"{row.promise}: {row.measured}: {word(row)}")
+    progress(f"{name} took {time.monotonic() - began:.1f} s")
+    return rows
 
 
-async def ask(session: aiohttp.ClientSession, url: str, number: int) -> None:
-    """Send one request; every third is plain, every third streamed, every third streamed and left."""
-    path = PATHS[number % len(PATHS)]
-    kind = number % 3
-    body = {**ASKED, "stream": kind != 0}
-    if path == "/v1/responses":
-        body["input"] = "one two three four five six"
-    async with session.post(url + path, json=body) as answer:
-        if answer.status != 200:
-            raise AssertionError(f"{path}: {answer.status} {await answer.text()}")
-        if kind == 2:
-            await answer.content.readany()
-            answer.close()  # the client leaves
-        else:
-            await answer.read()
+async def soak(names: Sequence[str], size: Size) -> list[Row]:
+    """Measure one figure after the other. SIGTERM ends it as Ctrl-C does: with every process it started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return [row for name in names for row in await one(name, size)]
 
 
-async def drive(gateway: Serving, requests: int) -> tuple[list[tuple[int, int, int]], int]:
-    """Return samples of (requests so far, resident bytes, descriptors), taken with no request under way."""
-    pid = gateway.process.pid
-    numbers = itertools.count()
-    samples = []
-    # No connection is kept between two steps, so that descriptors compare.
-    for done in range(0, requests, RELOAD_EVERY):
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONCURRENT)) as session:
-
-            async def work(share: int, session: aiohttp.ClientSession = session) -> None:
-                for _ in range(share):
-                    await ask(session, gateway.url, next(numbers))
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(CONCURRENT):
-                    group.create_task(work(RELOAD_EVERY // CONCURRENT))
-        gateway.process.send_signal(signal.SIGHUP)
-        async with aiohttp.ClientSession() as session, session.get(gateway.url + "/health") as answer:
-            await answer.read()
-        samples.append((done + RELOAD_EVERY, resident_bytes(pid), descriptors(pid)))
-        print(
-            f"{samples[-1][0]:>9,} requests  {samples[-1][1] / 1e6:8.1f} MB  {samples[-1][2]:>4} descriptors",
-            flush=True,
-        )
-    return samples, next(numbers)
-
-
-def growth_per_100k(samples: list[tuple[int, int, int]]) -> float:
-    """Return the slope of resident bytes by least squares, in bytes per 100,000 requests."""
-    mean_x = sum(x for x, _, _ in samples) / len(samples)
-    mean_y = sum(y for _, y, _ in samples) / len(samples)
-    spread = sum((x - mean_x) ** 2 for x, _, _ in samples)
-    return sum((x - mean_x) * (y - mean_y) for x, y, _ in samples) / spread * 100_000
-
-
-async def soak(requests: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "gateway.yaml").write_text(HOME)
-        async with serving(Path(folder), environ={"LOG_LEVEL": "warning"}) as gateway:
-            try:
-                samples, sent = await drive(gateway, requests)
-            finally:
-                complaints = [line for line in gateway.lines if COMPLAINT.search(line)]
-                print(f"errors in the log: {len(complaints)} (none)", *complaints[:5], sep="\n  ")
-    steady = samples[len(samples) // 5 :]
-    growth = growth_per_100k(steady)
-    # The last connection's descriptor may be there still when a sample is taken: a leak is what never comes back.
-    more = max(0, min(count for _, _, count in steady[-3:]) - max(count for _, _, count in steady[:3]))
-    print(f"\n{sent:,} requests, none failed; {len(samples)} reloads")
-    print(f"memory: {growth / 1e6:+.2f} MB per 100,000 requests (at most {MOST_GROWTH_BYTES / 1e6:.0f})")
-    print(f"descriptors: {more:+d} (none)")
-    return int(growth > MOST_GROWTH_BYTES or more > 0 or bool(complaints))
+def main(argv: Sequence[str]) -> int:
+    options = arguments(argv)
+    size: Size = "long" if options.long else "tiny" if options.tiny else "short"
+    began = time.monotonic()
+    try:
+        rows = uvloop.run(soak(options.only or list(FIGURES), size))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    missed = [row for row in rows if row.holds is False]
+    if options.json:
+        options.json.write_text(json.dumps({"about": about(size), "rows": [asdict(row) for row in rows]}, indent=1))
+    print(table(rows), "", f"{len(missed)} bars missed; {time.monotonic() - began:.0f} s", sep="\n")
+    if options.publish:
+        PAGE.write_text(published(PAGE.read_text(), text_of(rows, size)))
+    return int(bool(missed))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=200_000)
-    sys.exit(asyncio.run(soak(parser.parse_args().requests)))
+    sys.exit(main(sys.argv[1:]))

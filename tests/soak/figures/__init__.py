@@ -1,0 +1,45 @@
+"""One file a promise; `FIGURES` is the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tests.soak.figures import (
+    cancel,
+    cuts,
+    hostile,
+    later,
+    loop,
+    memory,
+    outage,
+    overload,
+    reload,
+    secrets,
+    sigterm,
+    slow,
+    start,
+    streams,
+)
+from tests.soak.row import Row, Size
+
+Measure = Callable[[Size], Awaitable[list[Row]]]
+
+FIGURES: dict[str, Measure] = {
+    "reload": reload.measure,
+    "sigterm": sigterm.measure,
+    "streams": streams.measure,
+    "loop": loop.measure,
+    "limits": later.limits,
+    "hostile": hostile.measure,
+    "ledger": later.ledger,
+    "cancel": cancel.measure,
+    "state": later.state,
+    "outage": outage.measure,
+    "cuts": cuts.measure,
+    "overload": overload.measure,
+    "slow": slow.measure,
+    "secrets": secrets.measure,
+    "dashboard": later.dashboard,
+    "start": start.measure,
+    "memory": memory.measure,
+}
