@@ -22,6 +22,7 @@ from gateway.errors import UpstreamError
 from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply
 from gateway.plugin import Clock
 from gateway.relay.decoded import DecodedResponse
+from gateway.relay.estimated import counted_body
 from gateway.relay.headers import for_client
 from gateway.relay.opaque import OpaqueStream
 from gateway.relay.plain import rewrite, watch
@@ -92,6 +93,7 @@ class Answers:
             return await self._stream(sent, response, headers, kind, rewritten)
         if encoding is None and (is_read or (endpoint is not None and kind == "application/json")):
             body = await response.read(LARGEST_PLAIN_BYTES)
+            sent.attempt.received_at_s = exchange.deadline.now()
             return await self._plain(sent, status, headers, body, is_read=is_read, rewritten=rewritten)
         if rewritten or not sent.native:
             raise UpstreamError(
@@ -154,14 +156,16 @@ class Answers:
     async def _plain(
         self, sent: Sent, status: int, headers: CIMultiDict[str], body: bytes, *, is_read: bool, rewritten: bool
     ) -> Reply:
-        exchange, dialect = sent.attempt.exchange, sent.dialect
+        attempt, dialect = sent.attempt, sent.dialect
+        exchange = attempt.exchange
         if is_read:
             if status == 204 or not body:
                 raise UpstreamError("bad_response", "the upstream answered without a body")
             if not rewritten:
-                exchange.usage = dialect.usage(body)
+                attempt.usage = dialect.usage(body) or await counted_body(exchange, dialect, body)
         elif (endpoint := exchange.request.endpoint) is not None and endpoint.name in EMBEDDINGS:
             body = embedded(exchange, endpoint, body, native=sent.native)
+            attempt.usage = exchange.usage
             headers.setdefault(hdrs.CONTENT_TYPE, "application/json")
         route = exchange.route
         if rewritten:
@@ -169,16 +173,17 @@ class Answers:
             parsed = await asyncio.to_thread(dialect.parse_reply, body) if long else dialect.parse_reply(body)
             if sent.provider.quirks.get("think_tags"):
                 parsed = untagged(parsed)
-            answer = await rewrite(self._chain, sent.attempt, parsed)
-            exchange.usage = answer.usage
+            answer = await rewrite(self._chain, attempt, parsed)
+            attempt.usage = parsed.usage or answer.usage  # no transform changes what the upstream asks for it
             render, context = exchange.dialect.render_reply, self._context(exchange)
             body = await asyncio.to_thread(render, answer, context) if long else render(answer, context)
             headers[hdrs.CONTENT_TYPE] = "application/json"
         else:
             if is_read and (exchange.observers or self._chain.observers):
-                watch(self._chain, sent.attempt, dialect.parse_reply(body))
+                watch(self._chain, attempt, dialect.parse_reply(body))
             if route is not None and route.model_echo == "requested" and is_read:
                 body = with_model(body, exchange.request.model)
+        exchange.usage = attempt.usage
         if exchange.error is not None:  # an observer or a transform ended it
             raise exchange.error
         exchange.first_token_at_s = exchange.deadline.now()

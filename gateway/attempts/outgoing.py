@@ -19,6 +19,7 @@ from multidict import CIMultiDictProxy
 from gateway.attempts.multipart import with_model
 from gateway.dialects.anthropic_messages.carrier import holds_foreign_thinking
 from gateway.dialects.anthropic_messages.traits import signs_thinking
+from gateway.dialects.endpoints import Endpoint
 from gateway.dialects.protocol import Dialect, Rendered
 from gateway.dialects.protocol import Target as RenderTarget
 from gateway.errors import BadRequest
@@ -42,7 +43,10 @@ NEVER_UPSTREAM = (
 DEFAULT_ANTHROPIC_VERSION = "2023-06-01"
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _NO_TRACE = "0" * 32
+USAGE_ASKED = frozenset({"chat_completions", "completions"})
+"""The endpoints whose streams state their usage only when asked."""
 _encode = msgspec.json.encode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def model_for(exchange: Exchange, target: Target) -> str:
@@ -50,8 +54,12 @@ def model_for(exchange: Exchange, target: Target) -> str:
     return exchange.request.model if target.model == "*" else target.model
 
 
-def native_body(exchange: Exchange, target: Target) -> bytes:
-    """Return the client's body for a target that serves this endpoint itself."""
+def native_body(attempt: Attempt, *, wants_usage: bool = False) -> bytes:
+    """Return the client's body for a target that serves this endpoint itself.
+
+    With `wants_usage` a stream's usage is asked for where the client did not, noted in `attempt.asked_usage`.
+    """
+    exchange, target = attempt.exchange, attempt.target
     request = exchange.request
     fields = request.fields
     if fields is None:
@@ -59,7 +67,8 @@ def native_body(exchange: Exchange, target: Target) -> bytes:
         if request.model and target.model != "*" and kind.lower().startswith("multipart/"):
             return with_model(request.body, kind, target.model)
         return request.body
-    if target.model == "*" and not target.params and not target.override:
+    asks = wants_usage and request.stream and may_ask_usage(request.endpoint, target.provider)
+    if target.model == "*" and not target.params and not target.override and not asks:
         return _encode(fields)
     fields = dict(fields)
     if target.model != "*" and "model" in fields:
@@ -69,7 +78,30 @@ def native_body(exchange: Exchange, target: Target) -> bytes:
             fields[name] = Raw(_encode(value))
     for name, value in target.override.items():
         fields[name] = Raw(_encode(value))
+    if asks and (options := asking_usage(fields.get("stream_options"))) is not None:
+        fields["stream_options"] = options
+        attempt.asked_usage = True
     return _encode(fields)
+
+
+def may_ask_usage(endpoint: Endpoint | None, provider: Provider) -> bool:
+    """Return whether a stream of `endpoint` may be asked for its usage there (P14)."""
+    return endpoint is not None and endpoint.name in USAGE_ASKED and provider.quirks.get("stream_usage") is not False
+
+
+def asking_usage(options: Raw | None) -> Raw | None:
+    """Return `stream_options` that ask for usage; None where the client asks itself, or wrote what only the upstream
+    can judge."""
+    if options is None or bytes(options) == b"null":
+        return Raw(b'{"include_usage":true}')
+    try:
+        members = _decode_members(options)
+    except msgspec.DecodeError:
+        return None
+    if bytes(members.get("include_usage", b"")) == b"true":
+        return None
+    members["include_usage"] = Raw(b"true")
+    return Raw(_encode(members))
 
 
 def must_be_rendered(exchange: Exchange, target: Target) -> bool:
@@ -85,11 +117,25 @@ def must_be_rendered(exchange: Exchange, target: Target) -> bool:
     )
 
 
-def rendered_body(exchange: Exchange, target: Target, dialect: Dialect, model: str) -> Rendered:
-    """Return the neutral request in the target's dialect. Raises: BadRequest for what it cannot say."""
+def rendered_body(attempt: Attempt, dialect: Dialect, model: str, *, wants_usage: bool = False) -> Rendered:
+    """Return the neutral request in the target's dialect; `wants_usage` as for `native_body`.
+
+    Raises: BadRequest for what it cannot say.
+    """
+    exchange, target = attempt.exchange, attempt.target
+    chat = exchange.chat
+    if (
+        wants_usage
+        and chat.stream
+        and chat.dialect == dialect.name == "openai_chat"  # from other dialects usage is always asked for
+        and not chat.include_usage
+        and may_ask_usage(exchange.request.endpoint, target.provider)
+    ):
+        chat = msgspec.structs.replace(chat, include_usage=True)
+        attempt.asked_usage = True
     provider = target.provider
     goal = RenderTarget(model=model, quirks=provider.quirks, params=target.params)
-    rendered = dialect.render_request(exchange.chat, goal)
+    rendered = dialect.render_request(chat, goal)
     route = exchange.route
     if rendered.dropped and route is not None and route.on_unsupported == "error":
         names = ", ".join(rendered.dropped)

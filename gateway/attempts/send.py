@@ -35,10 +35,20 @@ CHAT_PATHS = {
 
 
 class Sender:
-    """Sends the attempts of one route. `keys` are the providers' credentials, by provider name."""
+    """Sends the attempts of one route. `keys` are the providers' credentials, by provider name; `wants_usage` says that
+    somebody acts on what streams used, so that it is asked for."""
 
-    def __init__(self, chain: Chain, keys: dict[str, Keys], clock: Clock, log: Log, most_decoded_bytes: int) -> None:
-        self._keys, self._log = keys, log
+    def __init__(
+        self,
+        chain: Chain,
+        keys: dict[str, Keys],
+        clock: Clock,
+        log: Log,
+        most_decoded_bytes: int,
+        *,
+        wants_usage: bool = False,
+    ) -> None:
+        self._keys, self._log, self._wants_usage = keys, log, wants_usage
         self._tells_steps = log.is_enabled("debug")
         self._answers = Answers(chain, clock, most_decoded_bytes)
 
@@ -89,15 +99,16 @@ class Sender:
             exchange.dropped = ()
             exchange.headers.pop("x-gateway-dropped", None)
         if native and not exchange.chat_changed and not must_be_rendered(exchange, target):
-            body = native_body(exchange, target)
+            body = native_body(attempt, wants_usage=self._wants_usage)
         else:
             dialect = exchange.dialect if native else DIALECTS[NATIVE_DIALECT[provider.dialect]]
             if native or client.endpoint is None or client.endpoint.kind == "chat":
                 model = model_for(exchange, target)
+                wants = self._wants_usage
                 if len(client.body) <= LONG_BYTES:
-                    rendered = rendered_body(exchange, target, dialect, model)
+                    rendered = rendered_body(attempt, dialect, model, wants_usage=wants)
                 else:
-                    rendered = await asyncio.to_thread(rendered_body, exchange, target, dialect, model)
+                    rendered = await asyncio.to_thread(rendered_body, attempt, dialect, model, wants_usage=wants)
             else:
                 rendered = rendered_embeddings(attempt, provider, client.endpoint)
             body, extra = rendered.body, dict(rendered.headers)
@@ -128,7 +139,13 @@ class Sender:
                 remaining_ms=int(attempt.deadline.remaining() * 1000),
             )
         lease = provider.transport.send(request, deadline=attempt.deadline.at)
-        response = await lease.__aenter__()
+        now = exchange.deadline.now
+        attempt.sent_at_s, attempt.received_at_s = attempt.sent_at_s or now(), None
+        try:
+            response = await lease.__aenter__()
+        except BaseException:
+            attempt.received_at_s = now()
+            raise
         if self._tells_steps:
             self._log.debug(
                 "upstream_head",
@@ -151,6 +168,7 @@ class Sender:
             return reply
         finally:
             if not handed_over:
+                attempt.received_at_s = attempt.received_at_s or now()
                 await lease.__aexit__(None, None, None)
 
     def _note_rest(self, attempt: Attempt, status: int, number: int, pause_s: float) -> None:

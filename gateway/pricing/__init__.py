@@ -28,6 +28,7 @@ class Billed(Struct, frozen=True, kw_only=True):
 
     base_url: str = ""
     free: bool = False
+    enabled: bool = True
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -52,12 +53,13 @@ class Prices:
     ) -> None:
         self._providers, self._entries, self._published, self._now = providers, tuple(entries), published, now
         self._free = frozenset(name for name, each in providers.items() if each.free)
+        self._all_free = not any(each.enabled and not each.free for each in providers.values())
         self._find = lru_cache(maxsize=REMEMBERED)(self._look_up)
 
     @property
     def needs_loading(self) -> bool:
         """Whether a question would have to wait for the published prices."""
-        return not self._published.is_loaded and len(self._free) < len(self._providers)
+        return not (self._all_free or self._published.is_loaded)
 
     def load(self) -> None:
         """Load the published prices; takes a third of a second, so call it in a thread."""

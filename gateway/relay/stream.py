@@ -15,6 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.chain import Chain, as_gateway_error
+from gateway.chat import Usage
 from gateway.dialects.protocol import Dialect
 from gateway.errors import GatewayError, UpstreamError
 from gateway.exchange import Attempt
@@ -124,6 +125,10 @@ class LiveStream:
                 self._waiting = True
                 self._response.pause()
 
+    def used(self) -> tuple[Usage | None, int]:
+        """Return what the upstream said that it used, and how many bytes of words came."""
+        return None, 0
+
     def commit(self) -> None:
         """Note the first content: from here on no other target may be tried."""
         self.content = True
@@ -160,10 +165,24 @@ class LiveStream:
         self._over = True
         self._tail = tail
         self._stop_timer()
+        self._account()
         if not self.ready.done():
             self.ready.set_result(None)
         if not self._done.done():
             self._done.set_result(None)
+
+    def _account(self) -> None:
+        """Note what this try used, once. A try that failed without a word of content used nothing (U09)."""
+        attempt = self.attempt
+        if attempt.received_at_s is not None:
+            return
+        attempt.received_at_s = self.exchange.deadline.now()
+        if self.error is not None:
+            attempt.error = attempt.error or self.error
+            if not self.content:
+                return
+        attempt.usage, attempt.said_bytes = self.used()
+        self.exchange.usage = attempt.usage or self.exchange.usage
 
     # --- to the client -----------------------------------------------------------------------------
 
@@ -217,6 +236,7 @@ class LiveStream:
         """Stop without letting go of upstream: whoever opened it closes it."""
         self._closed = self._over = True
         self._stop_timer()
+        self._account()
         self.exchange.on_abort(None)
 
     async def close(self) -> None:
@@ -225,6 +245,7 @@ class LiveStream:
             return
         self._closed = self._over = True
         self._stop_timer()
+        self._account()
         self.exchange.on_abort(None)
         if not self.ready.done():
             self.ready.cancel()

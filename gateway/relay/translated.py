@@ -9,7 +9,7 @@ from typing import Any
 from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
 from gateway.dialects.protocol import AnswerContext, StreamParser
 from gateway.errors import GatewayError, UpstreamError
-from gateway.relay.estimated import estimated_usage, said_bytes
+from gateway.relay.estimated import estimated_usage, said_bytes, used_so_far
 from gateway.relay.stream import LiveStream
 from gateway.relay.verbatim import cut_short
 
@@ -22,7 +22,9 @@ class TranslatedStream(LiveStream):
         self._parser = parser
         self._renderer = self.dialect.stream_renderer(context)
         self._show = self.chain.watcher(self.exchange)
-        self._said_bytes, self._counted = 0, False
+        self._said_bytes = 0
+        self._stated: Usage | None = None
+        self._stopped = False
         self._queue: asyncio.Queue[Event | None] | None = None
         self._rewriter: asyncio.Task[None] | None = None
         if self.exchange.transforms or self.chain.transformers:
@@ -48,6 +50,10 @@ class TranslatedStream(LiveStream):
         else:
             self.finish(self._end())
 
+    def used(self) -> tuple[Usage | None, int]:
+        """Return what the upstream stated, before any transform, and what was counted."""
+        return used_so_far(self._stated, self._said_bytes, is_whole=self._stopped), self._said_bytes
+
     def _take(self, events: list[Event]) -> bytes:
         out: list[bytes] = []
         for event in events:
@@ -55,14 +61,14 @@ class TranslatedStream(LiveStream):
                 self._fail_with(event, out)
                 return b""
             if isinstance(event, Usage):
-                self._counted, self.exchange.usage = True, event
-            elif not self._counted:
-                if isinstance(event, Stop):
-                    self._counted = True
-                    self.exchange.usage = estimated_usage(self.exchange, self._said_bytes)
-                    out.append(self._pass(self.exchange.usage))
-                else:
-                    self._said_bytes += said_bytes(event)
+                self._stated = self.exchange.usage = event
+            elif isinstance(event, Stop):
+                self._stopped = True
+                if self._stated is None:
+                    self._stated = self.exchange.usage = estimated_usage(self.exchange, self._said_bytes)
+                    out.append(self._pass(self._stated))
+            else:
+                self._said_bytes += said_bytes(event)
             if not self.content and is_content(event):
                 self.commit()
             out.append(self._pass(event))

@@ -11,10 +11,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from gateway.chat import Usage
 from gateway.dialects.errors import redact_body
 from gateway.dialects.sse import Piece
 from gateway.errors import GatewayError, UpstreamError
+from gateway.relay.estimated import used_so_far
+from gateway.relay.said import Said
 from gateway.relay.stream import LiveStream
+from gateway.relay.unasked import without_null_usage
 
 _decode = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.encode
@@ -27,6 +31,9 @@ class VerbatimStream(LiveStream):
         super().__init__(*args)
         self._framer = self.dialect.framer()
         self._scanner = self.dialect.scanner()
+        self._said = Said(self.dialect.name)
+        self._count = self._said.see
+        self._asked_usage = self.attempt.asked_usage
         route = self.exchange.route
         self._echo = self.exchange.request.model if route is not None and route.model_echo == "requested" else None
         self._show = self.chain.watcher(self.exchange)
@@ -34,17 +41,22 @@ class VerbatimStream(LiveStream):
 
     def digest(self, chunk: bytes) -> bytes:
         """Return the whole events `chunk` completed, up to the terminator or the upstream's own error."""
-        scanner = self._scanner
-        events = self._framer.feed(chunk)
+        scanner, count = self._scanner, self._count
+        events = came = self._framer.feed(chunk)
+        if self._asked_usage:
+            events = list(came)
         for at, event in enumerate(events):
             if type(event) is Piece:
                 scanner.content = True
                 continue
             scanner.see(event)
+            count(event)
             if scanner.error is not None or scanner.terminated:
-                return self._stop(events[:at], event)
+                return self._stop(events[:at], event, came[:at])
+            if self._asked_usage:
+                events[at] = b"" if scanner.usage_only else without_null_usage(event)  # type: ignore[attr-defined]
         if self._parser is not None and chunk:
-            self._observe(b"".join(events))
+            self._observe(b"".join(came))
         if scanner.content and not self.content:
             self.commit()
         if self._echo is not None:
@@ -61,7 +73,7 @@ class VerbatimStream(LiveStream):
             was_finished = scanner.finished
             scanner.see(rest)
             if scanner.error is not None or scanner.terminated:
-                out = self._stop([], rest)
+                out = self._stop([], rest, [])
                 if out:
                     self.put(out)
                 return
@@ -78,7 +90,8 @@ class VerbatimStream(LiveStream):
             return
         self.fail(cut_short(error))
 
-    def _stop(self, before: list[bytes], last: bytes) -> bytes:
+    def _stop(self, before: list[bytes], last: bytes, came: list[bytes]) -> bytes:
+        """End with `last`, which came after `before` (`came`, as the upstream sent it)."""
         scanner = self._scanner
         shown = last
         if self._echo is not None:
@@ -87,7 +100,7 @@ class VerbatimStream(LiveStream):
         out = b"".join(before)
         self.exchange.usage = scanner.usage or self.exchange.usage
         if self._parser is not None:
-            self._observe(out + last)
+            self._observe(b"".join(came) + last)
             if self._over:  # an observer ended it
                 return b""
         if scanner.error is not None:
@@ -119,9 +132,10 @@ class VerbatimStream(LiveStream):
             for event in self._parser.end():
                 self._show(event)
 
-    def _settle(self, tail: bytes) -> None:
-        self.exchange.usage = self._scanner.usage or self.exchange.usage
-        super()._settle(tail)
+    def used(self) -> tuple[Usage | None, int]:
+        """Return what the scanner found and what was counted."""
+        scanner, said_bytes = self._scanner, self._said.size_bytes
+        return used_so_far(scanner.usage, said_bytes, is_whole=scanner.finished), said_bytes
 
 
 def cut_short(error: UpstreamError | None) -> GatewayError:

@@ -81,7 +81,7 @@ class Snapshot:
 
     async def start(self) -> None:
         """Start every plugin. Raises: ConfigError; those started already are closed again."""
-        if any(provider.enabled and not provider.free for provider in self.providers.values()):
+        if self.pricing.needs_loading:
             self.pricing.load_beside()
         started: list[Plugin] = []
         for plugin in self.plugins:
@@ -112,7 +112,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     keys = {each.name: _keys(each, lasting, clock, resting) for each in config.providers if _has_limits(each)}
     common = shared(config, lasting, clock, log)
     pricing = Prices(
-        {each.name: Billed(base_url=each.base_url, free=each.free) for each in config.providers},
+        {each.name: Billed(base_url=each.base_url, free=each.free, enabled=each.enabled) for each in config.providers},
         config.prices,
         common.published,
         clock.time,
@@ -131,9 +131,9 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
         available = Available(route, BALANCES[route.balance](route.name, means), candidate, resting)
-        attempts = Attempts(
-            route, available, own, Sender(own, keys, clock, log, config.server.max_body_bytes), budget, log
-        )
+        wants_usage = own.needs_usage or common.ledger is not None
+        sender = Sender(own, keys, clock, log, config.server.max_body_bytes, wants_usage=wants_usage)
+        attempts = Attempts(route, available, own, sender, budget, log)
         running.append(Running(route, own.around(attempts.run)))
     if maker.errors:
         raise ConfigErrors(maker.errors)

@@ -16,6 +16,8 @@ from gateway.errors import (
     MethodNotAllowed,
     ModelNotFound,
     NotFound,
+    RequestTimeout,
+    TooLarge,
     Unavailable,
 )  # fmt: skip
 from gateway.exchange import LONG_BYTES, Exchange, Reply
@@ -24,14 +26,16 @@ from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.snapshot import Running, Snapshot
 from gateway.server import owned, paths
+from gateway.server.allowed import refuse_foreign
 from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
-from gateway.server.allowed import refuse_foreign
 from gateway.server.pages import Pages
 from gateway.server.peers import Peers
 
 OVERLOAD_RETRY_S = 1.0
 
+NOT_READ = (BadRequest, RequestTimeout, TooLarge)
+"""Before it was routed: what was wrong with a request that could not be read. It leaves no row."""
 Answer = Callable[[Exchange], Awaitable[Reply]]
 
 
@@ -53,12 +57,12 @@ class Dispatcher:
         request = exchange.request
         try:
             self._read_head(exchange, snapshot.config.server)
+        except NotFound as error:
+            return self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, raiser(error))
         except GatewayError as error:
             return routeless(exchange, snapshot, raiser(error))
         endpoint = request.endpoint
         if endpoint is None or request.method not in endpoint.methods:
-        except NotFound as error:
-            return self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, raiser(error))
             return self._off_the_data_plane(exchange, snapshot)
         return self._counted(exchange, snapshot)
 
@@ -129,17 +133,20 @@ class Dispatcher:
                 else:
                     await asyncio.to_thread(decode, request, endpoint)
                 running = self._route(exchange, snapshot)
-        except GatewayError as error:
-            exchange.closes = exchange.closes or isinstance(error, BrokenBody)
-            return await routeless(exchange, snapshot, raiser(error))
-        except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
             principal = exchange.principal
             if principal is not None and (principal.models is not None or principal.routes is not None):
                 refuse_foreign(principal, request.model, running.route.name)
+        except GatewayError as error:
+            exchange.closes = exchange.closes or isinstance(error, BrokenBody)
+            exchange.admitted = "in_flight" in exchange.notes and not isinstance(error, NOT_READ)
+            return await routeless(exchange, snapshot, raiser(error))
+        except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
             failure = InternalError("the gateway failed to handle this request")
             failure.__cause__ = error
+            exchange.admitted = True
             return await routeless(exchange, snapshot, raiser(failure))
         exchange.route = running.route
+        exchange.admitted = True
         return await running.handle(exchange)
 
     def _route(self, exchange: Exchange, snapshot: Snapshot) -> Running:

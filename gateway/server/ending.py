@@ -1,4 +1,4 @@
-"""The end of an exchange: every plugin hears how it ended, exactly once, and a failure is logged once."""
+"""The end of an exchange: it is accounted for, every plugin hears how it ended, a failure is logged. All that once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Callable
 from gateway.chain import Chain
 from gateway.errors import GatewayError, InternalError, UpstreamError
 from gateway.exchange import Exchange
-from gateway.plugin import Log
+from gateway.plugin import Clock, Log
 from gateway.runtime.snapshot import Snapshot
+from gateway.server.account import Accounts
+from gateway.server.record import row_of
 
 
-async def finish(exchange: Exchange, snapshot: Snapshot, log: Log, leave: Callable[[], None]) -> None:
-    """Close what was opened and not relayed, tell every plugin how `exchange` ended, then `leave`.
+async def finish(
+    exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock, log: Log, leave: Callable[[], None]
+) -> None:
+    """Close what was opened and not relayed, settle what was used, leave the row, tell every plugin how `exchange`
+    ended, then `leave`.
 
     Must not be cancelled: see `Connection.finishing`.
     """
@@ -25,6 +30,10 @@ async def finish(exchange: Exchange, snapshot: Snapshot, log: Log, leave: Callab
         exchange.ended_at_s = exchange.deadline.now()
         for attempt in exchange.attempts:
             attempt.end(exchange.ended_at_s)
+        if not accounts.settle_soon(exchange, snapshot.pricing):
+            await accounts.settle(exchange, snapshot.pricing)
+        if snapshot.ledger is not None and exchange.admitted:
+            snapshot.ledger.record(row_of(exchange, clock.time()))
         chain = chain_of(exchange, snapshot)
         error_met = exchange.error
         if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):

@@ -16,10 +16,12 @@ from gateway.dialects.table import DIALECTS
 from gateway.errors import BadRequest, InternalError
 from gateway.exchange import DEFAULT_TIMEOUTS, ClientRequest, Deadline, Exchange, Reply
 from gateway.plugin import Clock
+from gateway.pricing import plain
 from gateway.relay import error_reply, respond
 from gateway.runtime.gateway import Gateway, Generation
 from gateway.runtime.snapshot import Snapshot
 from gateway.server import ending, paths
+from gateway.server.account import Accounts
 from gateway.server.dispatch import Dispatcher, raiser, routeless
 from gateway.telemetry import request_id
 
@@ -34,6 +36,7 @@ class Pipeline:
 
     def __init__(self, gateway: Gateway, dispatcher: Dispatcher, clock: Clock) -> None:
         self._gateway, self._dispatcher, self._clock = gateway, dispatcher, clock
+        self._accounts = Accounts(clock, gateway.log)
 
     def __call__(self, http: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request."""
@@ -68,6 +71,8 @@ class Pipeline:
         try:
             try:
                 reply = await work(exchange, snapshot)
+                if exchange.attempts and type(reply.body) is bytes:
+                    await self._tell_cost(exchange, snapshot)
                 route = exchange.route
                 if route is not None and route.chain is not None and route.chain.completers:
                     await self._complete(exchange, reply, route.chain)
@@ -106,6 +111,13 @@ class Pipeline:
             protocol.finishing = False  # type: ignore[attr-defined]
         return response
 
+    async def _tell_cost(self, exchange: Exchange, snapshot: Snapshot) -> None:
+        """Say in a finished answer's head what it cost, as far as that is known."""
+        if not self._accounts.settle_soon(exchange, snapshot.pricing):
+            await self._accounts.settle(exchange, snapshot.pricing)
+        if exchange.cost_usd is not None:
+            exchange.headers["x-gateway-cost-usd"] = plain(exchange.cost_usd)
+
     async def _complete(self, exchange: Exchange, reply: Reply, chain: Chain) -> None:
         """Run `complete` before the last byte of a finished body; a live one does it before its terminator."""
         if isinstance(reply.body, bytes) and reply.status < 400:
@@ -135,4 +147,4 @@ class Pipeline:
             self._gateway.live.discard(exchange)
             generation.leave()
 
-        return ending.finish(exchange, snapshot, self._gateway.log, leave)
+        return ending.finish(exchange, snapshot, self._accounts, self._clock, self._gateway.log, leave)

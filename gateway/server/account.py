@@ -1,0 +1,144 @@
+"""What an exchange used and what that costs: settled once, however it ended.
+
+Every try counts: a fallback's first target, a hedge's loser, a stream that was cut. What an upstream stated goes before
+what was counted here. Where it stated nothing, the prompt is estimated as count_tokens does and the answer from the
+words that came, unless the try failed without a word of content: that is nothing used (U09).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.attempts.elsewhere import COUNTS, SHOW
+from gateway.attempts.outgoing import model_for
+from gateway.chat import Usage
+from gateway.dialects.embeddings import NAMES as EMBEDDINGS
+from gateway.exchange import LONG_BYTES, Attempt, Exchange
+from gateway.plugin import Clock, Log
+from gateway.pricing import ZERO, Prices
+from gateway.relay.estimated import BYTES_PER_TOKEN, prompt_tokens
+
+NOTHING: Final = Usage()
+HEDGE_LOST: Final = "hedge_lost"
+"""The error of a try that was given up because another answered first: it worked, and it is billed."""
+UNKNOWN_TOLD_S: Final = 600.0
+"""How long a price that is not known is not told again."""
+_MOST_TOLD: Final = 1000
+
+
+class Accounts:
+    """Settles exchanges. Each model without a price is told at WARNING once in ten minutes."""
+
+    def __init__(self, clock: Clock, log: Log) -> None:
+        self._monotonic, self._log = clock.monotonic, log
+        self._told_at_s: dict[tuple[str, str], float] = {}
+
+    async def settle(self, exchange: Exchange, prices: Prices) -> None:
+        """Make `usage` and `cost_usd` final, of the exchange and of its tries. The second time nothing happens."""
+        if exchange.accounted:
+            return
+        attempts = exchange.attempts
+        if len(exchange.request.body) > LONG_BYTES and any(attempt.usage is None for attempt in attempts):
+            await asyncio.to_thread(_estimate, exchange)
+        if prices.needs_loading and any(not attempt.target.provider.free for attempt in attempts):
+            await asyncio.to_thread(prices.load)
+        self._settle(exchange, prices)
+
+    def settle_soon(self, exchange: Exchange, prices: Prices) -> bool:
+        """Settle without waiting; False where that takes longer than the loop may stand still, and `settle` must."""
+        if not exchange.accounted:
+            if prices.needs_loading or len(exchange.request.body) > LONG_BYTES:
+                return False
+            self._settle(exchange, prices)
+        return True
+
+    def _settle(self, exchange: Exchange, prices: Prices) -> None:
+        exchange.accounted = True
+        attempts = exchange.attempts
+        _estimate(exchange)
+        for attempt in attempts:
+            self._price(exchange, attempt, prices)
+        if exchange.has_children:
+            return  # what they used is theirs; a plugin may have stated the sum to the client
+        if len(attempts) == 1:
+            exchange.usage, exchange.cost_usd = attempts[0].usage, attempts[0].cost_usd
+        elif attempts:
+            exchange.usage = summed(attempt.usage for attempt in attempts)
+            costs = [attempt.cost_usd for attempt in attempts]
+            known = [cost for cost in costs if cost is not None]
+            exchange.cost_usd = sum(known, ZERO) if len(known) == len(costs) else None
+        elif exchange.usage is None and exchange.admitted:
+            exchange.cost_usd = ZERO
+
+    def _price(self, exchange: Exchange, attempt: Attempt, prices: Prices) -> None:
+        usage, provider = attempt.usage, attempt.target.provider
+        if provider.free or usage is NOTHING:
+            attempt.cost_usd = ZERO
+        elif usage is not None:
+            model = model_for(exchange, attempt.target)
+            attempt.cost_usd = prices.cost(provider.name, model, usage)
+            if attempt.cost_usd is None:
+                self._tell_unknown(provider.name, model)
+        if usage is not None and usage is not NOTHING and self._log.is_enabled("debug"):
+            self._log.debug(
+                "token_cost",
+                request_id=exchange.id,
+                attempt=attempt.number,
+                estimated=usage.estimated,
+                arithmetic=prices.explain(provider.name, model_for(exchange, attempt.target), usage),
+            )
+
+    def _tell_unknown(self, provider: str, model: str) -> None:
+        now, name = self._monotonic(), (provider, model)
+        if now - self._told_at_s.get(name, -UNKNOWN_TOLD_S) < UNKNOWN_TOLD_S:
+            return
+        if len(self._told_at_s) >= _MOST_TOLD:  # clients may name models as they like
+            self._told_at_s.clear()
+        self._told_at_s[name] = now
+        self._log.warning(
+            "price_unknown",
+            provider=provider,
+            model=model[:200],
+            cure=f'give "{provider}/{model[:200]}" a price in config/prices.yaml, or mark the provider free: true',
+        )
+
+
+def summed(usages: Iterable[Usage | None]) -> Usage | None:
+    """Return what several tries used together, None when none of them is known."""
+    known = [usage for usage in usages if usage is not None]
+    used = [usage for usage in known if usage is not NOTHING]
+    if len(used) <= 1:
+        return used[0] if used else known[0] if known else None
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in used),
+        completion_tokens=sum(usage.completion_tokens for usage in used),
+        cached_tokens=sum(usage.cached_tokens for usage in used),
+        cache_write_tokens=sum(usage.cache_write_tokens for usage in used),
+        cache_write_1h_tokens=sum(usage.cache_write_1h_tokens for usage in used),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in used),
+        estimated=any(usage.estimated for usage in used),
+    )
+
+
+def _estimate(exchange: Exchange) -> None:
+    """Fill in what no upstream stated, as far as it can be known."""
+    for attempt in exchange.attempts:
+        if attempt.usage is None:
+            attempt.usage = _guess(exchange, attempt)
+
+
+def _guess(exchange: Exchange, attempt: Attempt) -> Usage | None:
+    error, endpoint = attempt.error, exchange.request.endpoint
+    failed = error is not None and error.code != HEDGE_LOST
+    if attempt.sent_at_s is None or (failed and not attempt.said_bytes) or (attempt.status or 0) >= 400:
+        return NOTHING
+    if endpoint is None or not (endpoint.is_read or endpoint.name in EMBEDDINGS):
+        counted = endpoint is not None and (endpoint.name in COUNTS or endpoint.name == SHOW)
+        return NOTHING if counted else None  # images, audio, files: not measured in tokens
+    return Usage(
+        prompt_tokens=prompt_tokens(exchange),
+        completion_tokens=-(-attempt.said_bytes // BYTES_PER_TOKEN),
+        estimated=True,
+    )
