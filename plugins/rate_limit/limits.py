@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-import msgspec
-
 from gateway.plugin import Bucket, Claim, ConfigError, Exchange, Lease, Principal, Rate
 
 Kind = Literal["requests", "tokens", "concurrency"]
@@ -18,7 +16,6 @@ LARGEST_RESERVED_ANSWER = 1000
 """Tokens reserved for an answer whose request allows more, or does not say."""
 BYTES_PER_TOKEN = 4
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}")
-_MAX_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +98,8 @@ def _limit(per: str, kind: str, subject: Subject, value: Rate | int, burst: int 
 def tokens_of(exchange: Exchange) -> int:
     """Return what is reserved for a request: its body at four bytes a token, and its answer up to 1,000 tokens."""
     request = exchange.request
-    asked = LARGEST_RESERVED_ANSWER
-    fields = request.fields or {}
-    for name in _MAX_TOKENS:
-        if name in fields:
-            asked = min(asked, _number(fields[name], asked))
-            break
+    asked = min(LARGEST_RESERVED_ANSWER, request.answer_tokens(otherwise=LARGEST_RESERVED_ANSWER))
     return -(-len(request.body) // BYTES_PER_TOKEN) + asked
-
-
-def _number(raw: msgspec.Raw, otherwise: int) -> int:
-    try:
-        return max(0, msgspec.json.decode(raw, type=int))
-    except (msgspec.DecodeError, ValueError):
-        return otherwise
 
 
 # --- who is counted ----------------------------------------------------------------------------------

@@ -1,0 +1,294 @@
+"""How much money may be spent, by whom, in a calendar period in UTC.
+
+Never more is spent than the budget plus what running requests have reserved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from gateway.plugin import (
+    Attempt,
+    ConfigError,
+    Event,
+    Exchange,
+    MoneyRate,
+    Plugin,
+    Quota,
+    QuotaSpent,
+    ReasoningDelta,
+    Reply,
+    Services,
+    StateLost,
+    StateStore,
+    Target,
+    TargetSkipped,
+    TextDelta,
+    ToolCallDelta,
+)  # fmt: skip
+
+from .money import Budget, Period, nano, period_of
+
+BYTES_PER_TOKEN = 4
+RESERVED_TOKENS = 1000
+"""What is reserved for an answer, unless the request allows less; a longer one reserves as much again as it grows."""
+UNBOUNDED_TOKENS = 1_000_000
+"""What a request that does not say may have for an answer."""
+REBUILDING_S = 30.0
+"""How long another process is waited for that reads the ledger; then the next one does."""
+LOOK_AGAIN_S = 0.02
+
+
+class Reserved:
+    """What an exchange has reserved of one budget, in billionths of a dollar, and in which store."""
+
+    __slots__ = ("budget", "nano_usd", "period", "store")
+
+    def __init__(self, budget: Budget, period: Period, store: StateStore) -> None:
+        self.budget, self.period, self.store, self.nano_usd = budget, period, store, 0
+
+
+class BudgetPlugin(Plugin):
+    """Options:
+
+    limits: a list of {per, cost}. per: key, user, team or tag:NAME; cost: money a calendar period in UTC, such as
+    $10/day or $50/month. A caller without the tag is under no budget per that tag. Budgets beside a key in auth.keys
+    hold too.
+    when_price_is_unknown: deny (default: a target without a known price is passed over, and 402 when none is left) or
+    allow (such requests count nothing).
+    when_state_is_lost: deny (default, 503), allow, or local (every process counts for itself and spends its share).
+
+    What a request may cost is reserved for each try and settled to what it did cost; a stream that outgrows what is
+    left is ended with an error. With a ledger, what was spent before a restart counts.
+    """
+
+    options_schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "limits": {
+                "type": "array",
+                "default": [],
+                "description": "Who may spend how much.",
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["per", "cost"],
+                    "properties": {
+                        "per": {"type": "string", "description": "key, user, team or tag:NAME."},
+                        "cost": {"type": "string", "format": "money", "description": "Such as $10/day or $50/month."},
+                    },
+                },
+            },
+            "when_price_is_unknown": {
+                "enum": ["deny", "allow"],
+                "default": "deny",
+                "description": "What to do with a target whose price nobody knows.",
+            },
+            "when_state_is_lost": {
+                "enum": ["deny", "allow", "local"],
+                "default": "deny",
+                "description": "When the shared state is lost: 503, everybody, this process's share.",
+            },
+        },
+    }
+    needs_usage = True
+
+    def __init__(self, options: Mapping[str, Any], services: Services) -> None:
+        super().__init__(options, services)
+        self._limits: list[tuple[str, MoneyRate]] = []
+        for number, each in enumerate(options["limits"]):
+            kind, _, name = each["per"].partition(":")
+            if each["per"] not in ("key", "user", "team") and not (kind == "tag" and name):
+                raise ConfigError(
+                    f'limits[{number}]: no budget is kept per "{each["per"]}"',
+                    cure="write key, user, team or tag:NAME",
+                )
+            self._limits.append((each["per"], each["cost"]))
+        self._allows_unpriced = options["when_price_is_unknown"] == "allow"
+        self._policy: str = options["when_state_is_lost"]
+
+    async def attempt(self, attempt: Attempt, call_next: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
+        """Reserve what the try may cost. Raises: TargetSkipped when it is too much, StateLost under `deny`."""
+        exchange = attempt.exchange
+        budgets = self._budgets(exchange)
+        if not budgets:
+            return await call_next(attempt)
+        asked = exchange.request.answer_tokens(otherwise=UNBOUNDED_TOKENS)
+        most = self._bound(attempt.target, exchange, min(asked, RESERVED_TOKENS))
+        if most is None:
+            if self._allows_unpriced:
+                return await call_next(attempt)
+            unpriced = QuotaSpent(
+                f"the price of {attempt.target.provider.name}/{_model(attempt.target, exchange)} is not known, and a "
+                "budget stands over this request; state it in config/prices.yaml",
+                code="unknown_price",
+            )
+            raise TargetSkipped(unpriced.message, instead=unpriced)
+        before = _reserved(exchange)
+        left = await self._reserve(exchange, budgets, most)
+        if exchange.request.stream and asked > RESERVED_TOKENS and left is not None:
+            whole = self._bound(attempt.target, exchange, asked)
+            if whole is None or nano(whole - most) > left:
+                self._follow(exchange, attempt.target, most, budgets)
+        try:
+            return await call_next(attempt)
+        except BaseException:
+            if attempt.usage is None:  # it cost nothing; the next try may be another target
+                await self._give_back(exchange, before)
+            raise
+
+    async def finish(self, exchange: Exchange) -> None:
+        """Settle what was reserved to what was spent."""
+        held: dict[Budget, Reserved] = exchange.notes.pop("budget", {})
+        spent = nano(exchange.cost_usd or Decimal(0))
+        for each in held.values():
+            if spent != each.nano_usd:
+                try:
+                    await each.store.settle([each.budget.quota(each.period, spent - each.nano_usd)])
+                except StateLost:
+                    pass  # what was reserved stands; the ledger knows better when the state is rebuilt
+
+    # --- who ---------------------------------------------------------------------------------------
+
+    def _budgets(self, exchange: Exchange) -> list[Budget]:
+        principal = exchange.principal
+        name = principal.name if principal is not None else "anonymous"
+        tags = principal.tags if principal is not None else {}
+        found = []
+        for per, money in self._limits:
+            if per in ("key", "user"):
+                found.append(Budget(per, name, money, None))
+                continue
+            tag = per.partition(":")[2] or per
+            if tag in tags:
+                found.append(Budget(per, tags[tag], money, (tag, tags[tag])))
+        if principal is not None and principal.budget is not None:
+            found.append(Budget("key", name, principal.budget, None))
+        return found
+
+    def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
+        prompt_tokens = -(-len(exchange.request.body) // BYTES_PER_TOKEN)
+        return self.services.pricing.bound(target.provider.name, _model(target, exchange), prompt_tokens, answer_tokens)
+
+    # --- money -------------------------------------------------------------------------------------
+
+    async def _reserve(self, exchange: Exchange, budgets: list[Budget], most: Decimal) -> int | None:
+        """Reserve `most` of every budget; return what is left of the tightest, None where nothing is counted."""
+        store, share = self.services.state, 1
+        try:
+            return await self._take(exchange, budgets, nano(most), store, share)
+        except StateLost:
+            if self._policy == "deny":
+                raise
+            if self._policy == "allow":
+                return None
+            store, share = self.services.local, self.services.workers
+            return await self._take(exchange, budgets, nano(most), store, share)
+
+    async def _take(
+        self, exchange: Exchange, budgets: list[Budget], nano_usd: int, store: StateStore, share: int
+    ) -> int:
+        now = self.services.clock.time()
+        periods = [period_of(budget.money.period, now) for budget in budgets]
+        quotas = [budget.quota(period, nano_usd, share) for budget, period in zip(budgets, periods, strict=True)]
+        taken = await store.take(quotas)
+        left = list(taken.left)
+        for number, (budget, period, quota) in enumerate(zip(budgets, periods, quotas, strict=True)):
+            is_fresh = left[number] == quota.limit - (nano_usd if taken.allowed else 0)
+            if is_fresh and store is self.services.state and await self._rebuilt(budget, period, quota):
+                left[number] = (await store.take([replace(quota, amount=0)])).left[0]
+        refused = [*taken.refused, *(number for number, each in enumerate(left) if each < 0)]
+        if refused:
+            if taken.allowed and nano_usd:
+                await store.settle([replace(quota, amount=-nano_usd) for quota in quotas])
+            spent = budgets[refused[0]].refusal(periods[refused[0]])
+            raise TargetSkipped(spent.message, instead=spent)
+        held: dict[Budget, Reserved] = exchange.notes.setdefault("budget", {})
+        for budget, period in zip(budgets, periods, strict=True):
+            held.setdefault(budget, Reserved(budget, period, store)).nano_usd += nano_usd
+        return min(left)
+
+    async def _rebuilt(self, budget: Budget, period: Period, quota: Quota) -> bool:
+        """Count what the ledger says was spent in this period; return whether it had to be looked at.
+
+        A sum that nobody has taken from is new, or the state has forgotten it. One process reads the ledger and the
+        others wait: admitting them meanwhile would spend the budget again. Raises: StateLost.
+        """
+        ledger, state = self.services.ledger, self.services.state
+        if ledger is None:
+            return False
+        flag = quota.key + ":rebuilt"
+        waited = False
+        while not await state.put(flag, b"begun", REBUILDING_S, if_absent=True):
+            if await state.get(flag) == b"done":
+                return waited
+            waited = True
+            await asyncio.sleep(LOOK_AGAIN_S)
+        try:
+            since = period.begin.timestamp()
+            if budget.tag is None:
+                spent = await ledger.spent(since=since, principal=budget.who)
+            else:
+                spent = await ledger.spent(since=since, tag=budget.tag)
+        except Exception as error:  # a database's; fail closed, and the next request tries again
+            await state.delete(flag)
+            raise StateLost("what was spent cannot be read from the ledger") from error
+        if spent:
+            await state.settle([replace(quota, amount=nano(spent))])
+        await state.put(flag, b"done", quota.lifetime_s)
+        return True
+
+    async def _give_back(self, exchange: Exchange, before: dict[Budget, int]) -> None:
+        for budget, each in exchange.notes.get("budget", {}).items():
+            extra = each.nano_usd - before.get(budget, 0)
+            if extra:
+                each.nano_usd -= extra
+                try:
+                    await each.store.settle([budget.quota(each.period, -extra)])
+                except StateLost:
+                    each.nano_usd += extra
+
+    # --- streams that outgrow what was reserved ------------------------------------------------------
+
+    def _follow(self, exchange: Exchange, target: Target, most: Decimal, budgets: list[Budget]) -> None:
+        """Reserve more as the answer grows; end it when nothing is left."""
+        seen_bytes = 0
+        reserved_tokens = RESERVED_TOKENS
+        reserving: asyncio.Task[None] | None = None
+
+        async def more() -> None:
+            nonlocal most
+            whole = self._bound(target, exchange, reserved_tokens) or most
+            step, most = whole - most, whole
+            try:
+                await self._reserve(exchange, budgets, step)
+            except TargetSkipped as spent:
+                exchange.abort(spent.instead or spent)
+            except StateLost as lost:
+                exchange.abort(lost)
+
+        def watch(_: Exchange, event: Event) -> None:
+            nonlocal seen_bytes, reserved_tokens, reserving
+            if isinstance(event, TextDelta | ReasoningDelta):
+                seen_bytes += len(event.text.encode())
+            elif isinstance(event, ToolCallDelta):
+                seen_bytes += len(event.arguments.encode())
+            if seen_bytes // BYTES_PER_TOKEN >= reserved_tokens and (reserving is None or reserving.done()):
+                reserved_tokens += RESERVED_TOKENS
+                reserving = asyncio.get_running_loop().create_task(more())
+
+        exchange.observe(watch)
+
+
+def _model(target: Target, exchange: Exchange) -> str:
+    return exchange.request.model if target.model == "*" else target.model
+
+
+def _reserved(exchange: Exchange) -> dict[Budget, int]:
+    held: dict[Budget, Reserved] = exchange.notes.get("budget", {})
+    return {budget: each.nano_usd for budget, each in held.items()}

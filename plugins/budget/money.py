@@ -1,0 +1,70 @@
+"""Budgets and calendar periods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
+from hashlib import sha256
+
+from gateway.plugin import NANO_USD, MoneyRate, Quota, QuotaSpent
+
+KEPT_BEYOND_S = 3600.0
+"""How long a period's sum is kept after its end, for requests that end late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """So much for `who` in a period. `tag` is what the ledger sums by where it is not the principal's name."""
+
+    per: str
+    who: str
+    money: MoneyRate
+    tag: tuple[str, str] | None
+
+    def quota(self, period: Period, nano_usd: int, share: int = 1) -> Quota:
+        """Return the claim for an amount in `period`; `share` processes divide the budget when each counts alone."""
+        who = sha256(self.who.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        key = f"{{{self.per} {who}}}{self.money.amount_usd}/{self.money.period}:{period.name}"
+        return Quota(key, nano_usd, int(self.money.amount_usd * NANO_USD) // share, period.left_s + KEPT_BEYOND_S)
+
+    def refusal(self, period: Period) -> QuotaSpent:
+        """Return what the client is told once it is spent."""
+        again = period.end.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return QuotaSpent(f"the budget of ${self.money.amount_usd} a {self.money.period} is spent until {again}")
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A calendar period in UTC, `left_s` before its end."""
+
+    name: str
+    begin: datetime
+    end: datetime
+    left_s: float
+
+
+def period_of(kind: str, unix_s: float) -> Period:
+    """Return the calendar period of that kind which holds the moment."""
+    now = datetime.fromtimestamp(unix_s, UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    lengths = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
+    match kind:
+        case "month":
+            begin = midnight.replace(day=1)
+            end = (begin + timedelta(days=32)).replace(day=1)
+        case "week":
+            begin = midnight - timedelta(days=midnight.weekday())
+            end = begin + timedelta(days=7)
+        case "day":
+            begin, end = midnight, midnight + timedelta(days=1)
+        case _:
+            length = lengths[kind]
+            begin = midnight + (now - midnight) // length * length
+            end = begin + length
+    return Period(begin.strftime("%Y%m%dT%H%M%S"), begin, end, (end - now).total_seconds())
+
+
+def nano(usd: Decimal) -> int:
+    """Return billionths of a dollar, rounded up: a budget is never passed by what rounding hides."""
+    return int((usd * NANO_USD).to_integral_value(ROUND_CEILING))
