@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from gateway.ledger.ledger import Row
-from gateway.ledger.schema import DAYS, HOURS, ROWS, SUMS, TAGS
+from gateway.ledger.schema import ROWS, SUMS
 from gateway.ledger.written import COLUMNS, Sums, clean_tags, encoded, sums_of, text
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def _placeholders(conn: Connection, count: int) -> str:
 def _insert(conn: Connection, rows: Sequence[tuple[Any, ...]], tags: Sequence[Any]) -> None:
     values = _placeholders(conn, len(COLUMNS))
     conn.exec_driver_sql(f"INSERT INTO {ROWS.name} ({', '.join(COLUMNS)}) VALUES ({values})", list(rows))
-    for table, sums in zip((HOURS, DAYS, TAGS), sums_of(rows, tags), strict=True):
+    for table, sums in sums_of(rows, tags).items():
         _add_sums(conn, table, sums)
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, union_all
 
 from gateway.ledger.ledger import Row
 from gateway.ledger.schema import ROWS, UNUSUAL, USUAL_OUTCOME, USUAL_STATUS
@@ -23,6 +23,8 @@ _USUAL: Final[Mapping[str, Any]] = {"status": USUAL_STATUS, "outcome": USUAL_OUT
 def condition(name: str, value: Any) -> ColumnElement[bool]:
     """Return what holds of rows whose column `name` is `value`; None is a value too. Raises: ValueError."""
     if name == "provider":
+        if value is None:
+            return _C.target.is_(None)
         # All that begins with `value/`: a range of targets, which their index answers.
         return and_(_C.target >= f"{value}/", _C.target < f"{value}0")
     name = _OTHER_NAMES.get(name, name)
@@ -47,10 +49,37 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
 
 
+def targets_of(conn: Connection, provider: Any) -> list[str] | None:
+    """Return every target of `provider` that rows have, each found by one step in the index; None for too many."""
+    found: list[str] = []
+    last = f"{provider}/"
+    while len(found) <= _MOST_BRANCHES:
+        least = select(func.min(_C.target)).where(_C.target > last, _C.target < f"{provider}0")
+        if (target := conn.execute(least).scalar()) is None:
+            return found
+        found.append(target)
+        last = target
+    return None
+
+
+def pages(
+    conn: Connection, filters: Mapping[str, Any] | None, at_most: int, before: float | tuple[float, str] | None
+) -> list[Row]:
+    """Return the rows of `Ledger.rows`. Raises: ValueError."""
+    filters = dict(filters or {})
+    if (provider := filters.get("provider")) is not None and "target" not in filters:
+        targets = [targets_of(conn, each) for each in _listed(provider)]
+        if all(each is not None for each in targets):
+            del filters["provider"]
+            filters["target"] = [target for each in targets for target in each or ()]
+    query = page(filters, at_most, before)
+    return [] if query is None else rows(conn, query)
+
+
 def page(
     filters: Mapping[str, Any] | None, at_most: int, before: float | tuple[float, str] | None
 ) -> Select[Any] | None:
-    """Return the query for `Ledger.rows`, None when nothing can fit. Raises: ValueError."""
+    """Return the query for that, None when nothing can fit. Raises: ValueError."""
     at_most = max(0, min(at_most, MOST_ROWS))
     always: list[ColumnElement[bool]] = []
     choices: list[list[ColumnElement[bool]]] = []

@@ -10,8 +10,7 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.exc import DBAPIError
 
 from gateway.ledger.batch import Run
-from gateway.ledger.schema import DAYS, HOURS, ROWS, TAGS
-from gateway.ledger.written import DAY_S
+from gateway.ledger.schema import DAY_S, ROWS, SUMMED, TAGS
 
 if TYPE_CHECKING:
     from gateway.plugin import Log
@@ -29,7 +28,7 @@ def _forget_rows(conn: Connection, before: float) -> int:
 
 
 def _forget_sums(conn: Connection, before: float) -> None:
-    for table in (HOURS, DAYS, TAGS):
+    for table in (*SUMMED.values(), TAGS):
         conn.execute(delete(table).where(table.c.start < before))
 
 

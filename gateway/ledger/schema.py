@@ -3,6 +3,8 @@
     ledger_meta    one number a name: `schema`, the version; `keys`, raised whenever a key changes
     ledger_rows    one row an exchange
     ledger_hours   sums a UTC hour, by all that a total may be grouped by; ledger_days the same a UTC day
+    ledger_*_who   the same by principal and model alone, ledger_*_how by target, route, status and outcome alone:
+                   few rows, however many callers use however many targets
     ledger_tags    sums an hour, by principal and one tag: what a budget of a tag asks for
     ledger_keys    virtual keys
 
@@ -85,6 +87,8 @@ UNUSUAL: Final[Mapping[str, Any]] = {
 
 GROUPS: Final = ("principal", "model", "target", "route", "status", "outcome")
 """What sums are kept by, beside the time; a provider is the first part of a target."""
+WHO: Final = ("principal", "model")
+HOW: Final = ("target", "route", "status", "outcome")
 SUMS: Final = (
     "requests",
     "failed",
@@ -111,8 +115,14 @@ def _sums_table(name: str, keys: Sequence[str]) -> Table:
     )
 
 
-HOURS: Final = _sums_table("ledger_hours", ("start", *GROUPS))
-DAYS: Final = _sums_table("ledger_days", ("start", *GROUPS))
+HOUR_S: Final = 3_600
+DAY_S: Final = 86_400
+SUMMED: Final[Mapping[tuple[int, tuple[str, ...]], Table]] = {
+    (seconds, groups): _sums_table(f"ledger_{span}{suffix}", ("start", *groups))
+    for seconds, span in ((HOUR_S, "hours"), (DAY_S, "days"))
+    for groups, suffix in ((HOW, "_how"), (WHO, "_who"), (GROUPS, ""))
+}
+"""The tables of sums, by the seconds of a span and what they are kept by; the smallest of a span first."""
 TAGS: Final = _sums_table("ledger_tags", ("tag", "value", "start", "principal"))
 KEYS: Final = Table(
     "ledger_keys",

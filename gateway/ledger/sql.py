@@ -110,8 +110,7 @@ class SqlLedger:
         at_most: int = 100,
         before: float | tuple[float, str] | None = None,
     ) -> list[Row]:
-        query = queries.page(filters, at_most, before)
-        return [] if query is None else await self._ask(lambda conn: queries.rows(conn, query))
+        return await self._ask(lambda conn: queries.pages(conn, filters, at_most, before))
 
     async def one(self, id: str) -> list[Row]:
         return await self._ask(lambda conn: queries.one(conn, id))

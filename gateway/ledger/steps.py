@@ -21,10 +21,13 @@ def _first(dialect: str) -> list[str]:
     text = "TEXT" if is_sqlite else 'TEXT COLLATE "C"'
     # The table is its key's index: a span of time lies together.
     clustered = " WITHOUT ROWID" if is_sqlite else ""
-    groups = f"""
-    start BIGINT NOT NULL, principal {text} NOT NULL, model {text} NOT NULL, target {text} NOT NULL,
-    route {text} NOT NULL, status INTEGER NOT NULL, outcome {text} NOT NULL,{_SUMS},
-    PRIMARY KEY (start, principal, model, target, route, status, outcome)"""
+    who = f"principal {text} NOT NULL, model {text} NOT NULL"
+    how = f"target {text} NOT NULL, route {text} NOT NULL, status INTEGER NOT NULL, outcome {text} NOT NULL"
+    groups = {
+        "_how": (how, "target, route, status, outcome"),
+        "_who": (who, "principal, model"),
+        "": (f"{who}, {how}", "principal, model, target, route, status, outcome"),
+    }
     return [
         "CREATE TABLE ledger_meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
         "INSERT INTO ledger_meta (name, value) VALUES ('schema', 1), ('keys', 0)",
@@ -50,8 +53,12 @@ def _first(dialect: str) -> list[str]:
         "CREATE INDEX ledger_rows_status ON ledger_rows (status, ts) WHERE status != 200",
         "CREATE INDEX ledger_rows_outcome ON ledger_rows (outcome, ts) WHERE outcome != 'completed'",
         "CREATE INDEX ledger_rows_request_id ON ledger_rows (request_id, ts) WHERE request_id != exchange_id",
-        f"CREATE TABLE ledger_hours ({groups}){clustered}",
-        f"CREATE TABLE ledger_days ({groups}){clustered}",
+        *(
+            f"CREATE TABLE ledger_{span}{name} "
+            f"(start BIGINT NOT NULL, {columns},{_SUMS}, PRIMARY KEY (start, {key})){clustered}"
+            for span in ("hours", "days")
+            for name, (columns, key) in groups.items()
+        ),
         f"""CREATE TABLE ledger_tags (
     tag {text} NOT NULL, value {text} NOT NULL, start BIGINT NOT NULL, principal {text} NOT NULL,{_SUMS},
     PRIMARY KEY (tag, value, start, principal)){clustered}""",

@@ -28,8 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import text as sql
 
-from gateway.ledger.schema import DAYS, GROUPS, HOURS, ROWS, SUMS, TAGS
-from gateway.ledger.written import DAY_S, HOUR_S, text, usd
+from gateway.ledger.schema import DAY_S, GROUPS, HOUR_S, ROWS, SUMMED, SUMS, TAGS
+from gateway.ledger.written import text, usd
 
 BY: Final = ("day", "hour", "provider", *GROUPS)
 """What sums may be grouped by; all but the times are filters too."""
@@ -55,32 +55,35 @@ _ADDED: Final[Mapping[str, Any]] = {
 }
 _RAW_SUMS: Final[Mapping[str, Any]] = {name: _ADDED.get(name, _R.get(name)) for name in SUMS}
 """What `written.amounts` says of one row, in SQL."""
-Span = tuple[Table, float, float]
+Span = tuple[int, float, float]
 
 
 def spans(since: float, until: float | None, *, hours_only: bool = False) -> Iterator[Span]:
-    """Yield which table answers for which span; together they are [since, until), each instant once."""
+    """Yield what answers for which span: sums of so many seconds, or 0 for the rows themselves.
+
+    Together they are [since, until), each instant once.
+    """
     end = _FOREVER if until is None else min(until, _FOREVER)
     since = max(since, 0.0)
     if since >= end:
         return
     first, last = math.ceil(since / HOUR_S) * HOUR_S, math.floor(end / HOUR_S) * HOUR_S
     if first >= last:  # no whole hour
-        yield ROWS, since, end
+        yield 0, since, end
         return
     if since < first:
-        yield ROWS, since, first
+        yield 0, since, first
     first_day, last_day = math.ceil(first / DAY_S) * DAY_S, math.floor(last / DAY_S) * DAY_S
     if hours_only or first_day >= last_day:
-        yield HOURS, first, last
+        yield HOUR_S, first, last
     else:
-        yield from ((table, a, b) for table, a, b in _whole(first, first_day, last_day, last) if a < b)
+        yield from (span for span in _whole(first, first_day, last_day, last) if span[1] < span[2])
     if last < end:
-        yield ROWS, last, end
+        yield 0, last, end
 
 
 def _whole(first: int, first_day: int, last_day: int, last: int) -> tuple[Span, Span, Span]:
-    return (HOURS, first, first_day), (DAYS, first_day, last_day), (HOURS, last_day, last)
+    return (HOUR_S, first, first_day), (DAY_S, first_day, last_day), (HOUR_S, last_day, last)
 
 
 def totals(
@@ -91,9 +94,12 @@ def totals(
     wanted = {_named(name): value for name, value in (filters or {}).items()}
     if bad := {"day", "hour"} & set(wanted):
         raise ValueError(f"a total is not filtered by {' and '.join(sorted(bad))}; give since and until")
+    needed = {"target" if name == "provider" else name for name in (*names, *wanted)} - {"day", "hour"}
+    groups_kept = next(groups for _, groups in SUMMED if needed <= set(groups))
     parts = []
-    for table, start, end in spans(since, until, hours_only="hour" in names):
-        is_raw = table is ROWS
+    for seconds, start, end in spans(since, until, hours_only="hour" in names):
+        is_raw = seconds == 0
+        table = ROWS if is_raw else SUMMED[seconds, groups_kept]
         time = _R.ts if is_raw else table.c.start
         groups = [_group(table, name, dialect).label(name) for name in names]
         sums = [(_RAW_SUMS[name] if is_raw else table.c[name]).label(name) for name in SUMS]
@@ -177,8 +183,8 @@ def spent(conn: Connection, since: float, principal: str | None, tag: tuple[str,
         return found[0]["cost_usd"] if found else Decimal(0)
     name, value = text(tag[0]), text(tag[1])
     nano_usd = 0
-    for table, start, end in spans(since, None, hours_only=True):
-        if table is ROWS:
+    for seconds, start, end in spans(since, None, hours_only=True):
+        if seconds == 0:
             nano_usd += _tagged_rows(conn, start, end, principal, (name, value))
             continue
         c = TAGS.c

@@ -12,19 +12,23 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Table
 
 from gateway.ledger.ledger import Row
-from gateway.ledger.schema import ROWS
+from gateway.ledger.schema import GROUPS, HOUR_S, ROWS, SUMMED, TAGS
 
 NANO_USD: Final = 1_000_000_000
-HOUR_S: Final = 3_600
-DAY_S: Final = 86_400
 LONGEST: Final = 256
 """Characters of a text: an index entry of PostgreSQL holds 2,704 bytes (version 15, nbtree.h)."""
 _MOST: Final = 2**63 - 1
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode = msgspec.json.decode
 COLUMNS: Final = tuple(column.name for column in ROWS.columns)
+_PARTS: Final = [
+    (table, seconds, None if groups == GROUPS else tuple(GROUPS.index(name) for name in groups))
+    for (seconds, groups), table in SUMMED.items()
+]
+"""What of a row's groups is the key of each table; None for all."""
 
 Sums = dict[tuple[Any, ...], list[int]]
 """By key, in the order of `schema.SUMS`."""
@@ -144,21 +148,26 @@ def amounts(columns: Sequence[Any]) -> tuple[int, ...]:
     )
 
 
-def sums_of(rows: Iterable[tuple[Any, ...]], tags: Iterable[Mapping[str, str]]) -> tuple[Sums, Sums, Sums]:
-    """Return what encoded rows, with the clean tags of each, add to hours, days and tags."""
-    hours: Sums = {}
-    days: Sums = {}
+def sums_of(rows: Iterable[tuple[Any, ...]], tags: Iterable[Mapping[str, str]]) -> dict[Table, Sums]:
+    """Return what encoded rows, with the clean tags of each, add to each table of sums."""
+    whole: Sums = {}
     tagged: Sums = {}
     for columns, tags_of in zip(rows, tags, strict=True):
         ts = int(columns[1] // 1)
+        hour = ts - ts % HOUR_S
         # principal, model, target, route, status, outcome: as in schema.GROUPS
-        key = (columns[4] or "", columns[10], columns[11] or "", columns[7] or "", columns[13], columns[14])
+        key = (hour, columns[4] or "", columns[10], columns[11] or "", columns[7] or "", columns[13], columns[14])
         amount = amounts(columns)
-        _add(hours, (ts - ts % HOUR_S, *key), amount)
-        _add(days, (ts - ts % DAY_S, *key), amount)
+        _add(whole, key, amount)
         for tag, value in tags_of.items():
-            _add(tagged, (tag, value, ts - ts % HOUR_S, key[0]), amount)
-    return hours, days, tagged
+            _add(tagged, (tag, value, hour, key[1]), amount)
+    found = {TAGS: tagged}
+    for table, seconds, part in _PARTS:
+        sums = found[table] = {}
+        for (start, *groups), added in whole.items():
+            key = tuple(groups) if part is None else tuple(groups[n] for n in part)
+            _add(sums, (start - start % seconds, *key), added)
+    return found
 
 
 def _add(sums: Sums, key: tuple[Any, ...], amount: Sequence[int]) -> None:
