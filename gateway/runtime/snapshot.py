@@ -200,8 +200,8 @@ class _PluginMaker:
             http=common.http,
             workers=common.workers,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
-        )
             is_loopback=parse_listen(self._config.server.listen).is_loopback,
+        )
         place = entry.place
         problem, cure = "", "correct its __init__, which refuses options with ConfigError alone"
         try:
