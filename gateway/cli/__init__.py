@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "routes": "show the routes as they are in effect",
     "plugins": "show the plugins, in the chain and available",
     "init": "write a new home, or import another gateway's configuration",
+    "keys": "make, list and revoke virtual keys",
+    "token": "mint a token with the configured secret",
     "schema": "print the JSON Schema of gateway.yaml",
 }
 """Every command with its line of help; the module is `gateway.cli.NAME`, the function in it `NAME`."""

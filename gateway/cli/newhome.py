@@ -18,6 +18,8 @@ CHAIN: Final = (
     "request_id", "access_log", "security_headers", "cors", "metrics", "auth", "timeouts", "circuit_breaker",
 )  # fmt: skip
 """The plugins a new home begins with, as far as this version has them."""
+OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {"auth": {"anonymous": "when_unconfigured"}}
+"""What they are told: a new home answers before it has a key."""
 
 _HEAD: Final = """# yaml-language-server: $schema=config/schema.json
 # `gateway check` proves this file, `gateway explain --model smart` says what a request would meet.
@@ -76,7 +78,7 @@ _WIDTH: Final = 120
 def files_of(draft: Draft | None, plugins: Iterable[str], source: str = "") -> dict[str, str]:
     """Return a new home's files by path, config/schema.json apart; `draft` is what was imported from `source`."""
     available = set(plugins)
-    chain: dict[str, Mapping[str, Any]] = {name: {} for name in CHAIN if name in available}
+    chain: dict[str, Mapping[str, Any]] = {name: OPTIONS.get(name, {}) for name in CHAIN if name in available}
     files = {
         "plugins/stamp.py": _EXAMPLE,
         ".gitignore": ".env\nvar/\n",

@@ -37,7 +37,7 @@ class Auth(Plugin):
     required. Several entries of one name are one principal: add the new key, let clients change over, remove the old.
     keys_file: a YAML or JSON file with a list of further such entries, relative to the home; watched like the home's.
     Keys that `gateway keys new --save` put into the ledger count as well.
-    jwt: tokens. `secret` (HS256, 32 characters or more; empty: none), or `jwks_url` with `issuer` and `audience` (RS256,
+    jwt: tokens. `secret` (HS256, 32 characters or more; empty: none), or `jwks_url`, `issuer` and `audience` (RS256,
     ES256); `leeway` (30s), `max_lifetime` (30d), `revoked` (ids). The principal is `sub`, its tags the claim `tags`.
     anonymous: never (default), or when_unconfigured: while no key and no token is configured and the ledger never held
     a key, every caller is the principal `anonymous`.
