@@ -41,6 +41,7 @@ UNBOUNDED_TOKENS = 1_000_000
 REBUILDING_S = 30.0
 """How long another process is waited for that reads the ledger; then the next one does."""
 LOOK_AGAIN_S = 0.02
+MOST_REMEMBERED = 10_000
 
 
 class Reserved:
@@ -111,6 +112,7 @@ class BudgetPlugin(Plugin):
             self._limits.append((each["per"], each["cost"]))
         self._allows_unpriced = options["when_price_is_unknown"] == "allow"
         self._policy: str = options["when_state_is_lost"]
+        self._rebuilt: set[str] = set()
 
     async def attempt(self, attempt: Attempt, call_next: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
         """Reserve what the try may cost. Raises: TargetSkipped when it is too much, StateLost under `deny`."""
@@ -196,11 +198,16 @@ class BudgetPlugin(Plugin):
         now = self.services.clock.time()
         periods = [period_of(budget.money.period, now) for budget in budgets]
         quotas = [budget.quota(period, nano_usd, share) for budget, period in zip(budgets, periods, strict=True)]
+        counts_for_all = store is self.services.state
+        if counts_for_all and self.services.ledger is not None:
+            for budget, period, quota in zip(budgets, periods, quotas, strict=True):
+                if quota.key not in self._rebuilt:
+                    await self._rebuild(budget, period, quota)
         taken = await store.take(quotas)
         left = list(taken.left)
         for number, (budget, period, quota) in enumerate(zip(budgets, periods, quotas, strict=True)):
             is_fresh = left[number] == quota.limit - (nano_usd if taken.allowed else 0)
-            if is_fresh and store is self.services.state and await self._rebuilt(budget, period, quota):
+            if is_fresh and quota.key in self._rebuilt and await self._rebuild(budget, period, quota):
                 left[number] = (await store.take([replace(quota, amount=0)])).left[0]
         refused = [*taken.refused, *(number for number, each in enumerate(left) if each < 0)]
         if refused:
@@ -213,21 +220,20 @@ class BudgetPlugin(Plugin):
             held.setdefault(budget, Reserved(budget, period, store)).nano_usd += nano_usd
         return min(left)
 
-    async def _rebuilt(self, budget: Budget, period: Period, quota: Quota) -> bool:
-        """Count what the ledger says was spent in this period; return whether it had to be looked at.
+    async def _rebuild(self, budget: Budget, period: Period, quota: Quota) -> bool:
+        """Count what the ledger says was spent in this period, unless that has been done; return whether it was now.
 
-        A sum that nobody has taken from is new, or the state has forgotten it. One process reads the ledger and the
-        others wait: admitting them meanwhile would spend the budget again. Raises: StateLost.
+        Asked for before the first request of a period, and when a sum is as nobody had ever taken from it: then the
+        state may have forgotten it. One process reads the ledger and the others wait: admitting them meanwhile would
+        spend the budget twice. Raises: StateLost.
         """
         ledger, state = self.services.ledger, self.services.state
-        if ledger is None:
-            return False
+        assert ledger is not None
         flag = quota.key + ":rebuilt"
-        waited = False
         while not await state.put(flag, b"begun", REBUILDING_S, if_absent=True):
             if await state.get(flag) == b"done":
-                return waited
-            waited = True
+                self._remember(quota.key)
+                return False
             await asyncio.sleep(LOOK_AGAIN_S)
         try:
             since = period.begin.timestamp()
@@ -235,13 +241,23 @@ class BudgetPlugin(Plugin):
                 spent = await ledger.spent(since=since, principal=budget.who)
             else:
                 spent = await ledger.spent(since=since, tag=budget.tag)
-        except Exception as error:  # a database's; fail closed, and the next request tries again
+        except (
+            BaseException
+        ) as error:  # a database's, or the client left; fail closed, and the next request tries again
             await state.delete(flag)
-            raise StateLost("what was spent cannot be read from the ledger") from error
+            if isinstance(error, Exception):
+                raise StateLost("what was spent cannot be read from the ledger") from error
+            raise
         if spent:
             await state.settle([replace(quota, amount=nano(spent))])
         await state.put(flag, b"done", quota.lifetime_s)
+        self._remember(quota.key)
         return True
+
+    def _remember(self, key: str) -> None:
+        if len(self._rebuilt) >= MOST_REMEMBERED:
+            self._rebuilt.clear()
+        self._rebuilt.add(key)
 
     async def _give_back(self, exchange: Exchange, before: dict[Budget, int]) -> None:
         for budget, each in exchange.notes.get("budget", {}).items():
