@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from gateway.pricing import Entry
 from gateway.secret import Secret
+from gateway.state.url import StateUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Config:
     files: tuple[Path, ...]
     server: ServerConfig
     admin: AdminConfig
-    state: str
+    state: StateUrl
     ledger: LedgerConfig
     plugins: tuple[PluginConfig, ...]
     providers: tuple[ProviderConfig, ...]

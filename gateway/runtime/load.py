@@ -28,6 +28,7 @@ from gateway.runtime.sections import SectionReader
 from gateway.runtime.surface import CHECK
 from gateway.runtime.validate import check, shown, suggest, validator
 from gateway.secret import Secret
+from gateway.state.url import StateUrl
 
 _CHECK: Final = validator(CHECK)
 
@@ -72,7 +73,8 @@ class _Load:
         declared = self.declared if self.files.is_whole else None
         routes = self._routes(documents, RouteReader(declared, self.known, entries, chain))
         process = SectionReader(self.overrides, self.errors)
-        server = process.server(root.value.get("server"))
+        state = process.state(root.value.get("state"), self.home.folder)
+        server = process.server(root.value.get("server"), state)
         admin = process.admin(root.value.get("admin"), server.listen)
         ledger = process.ledger(root.value.get("ledger"))
         return Config(
@@ -82,7 +84,7 @@ class _Load:
             files=tuple(self.files.read),
             server=server,
             admin=admin,
-            state=process.state(root.value.get("state")),
+            state=state or StateUrl("memory"),
             ledger=ledger,
             plugins=tuple(plugin for plugin, _ in chain.values()),
             providers=providers,
@@ -90,7 +92,7 @@ class _Load:
             checks=self._checks(root.value.get("checks")),
             prices=prices,
             warnings=tuple(self.warnings),
-            secrets=(*self._secrets(providers, admin), *ledger.secrets),
+            secrets=(*self._secrets(providers, admin), *ledger.secrets, *(state.secrets if state else ())),
             patterns=tuple(self.files.patterns),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import ConfigError
@@ -15,6 +16,7 @@ from gateway.runtime.listen import parse_listen
 from gateway.runtime.text import duration, size
 from gateway.runtime.validate import shown
 from gateway.secret import Secret
+from gateway.state.url import StateUrl, parse_state
 
 _OFF: Final = "off"
 
@@ -26,8 +28,8 @@ class SectionReader:
         self.overrides = {name: value for name, value in overrides.items() if value}
         self.errors = errors
 
-    def server(self, node: Node | None) -> ServerConfig:
-        """Return the data listener and its limits."""
+    def server(self, node: Node | None, state: StateUrl | None) -> ServerConfig:
+        """Return the data listener and its limits; several workers need a `state` that they share, if it is known."""
         given: dict[str, Any] = node.plain() if node is not None else {}
         timeouts, drain, default = given.get("timeouts", {}), given.get("drain", {}), ServerConfig()
         networks = _child(node, "trusted_proxies")
@@ -39,7 +41,7 @@ class SectionReader:
                 self.errors.append(network.error("this is no network", path=path, cure="write for example 10.0.0.0/8"))
         return ServerConfig(
             listen=self._listen(node, "server", "listen", default.listen),
-            workers=self._workers(node),
+            workers=self._workers(node, state),
             max_body_bytes=size(given["max_body"]) if "max_body" in given else default.max_body_bytes,
             max_in_flight=int(given.get("max_in_flight", default.max_in_flight)),
             headers_timeout_s=_seconds(timeouts, "headers", default.headers_timeout_s),
@@ -71,12 +73,21 @@ class SectionReader:
             hosts=tuple(given.get("hosts", ())),
         )
 
-    def state(self, node: Node | None) -> str:
-        """Return where state is kept."""
-        if node is not None and node.value != "memory:":
-            # SECURITY: a store's URL may hold a password, so it is not shown.
-            self.errors.append(node.error("this version has no such state", path="state", cure='write "memory:"'))
-        return "memory:"
+    def state(self, node: Node | None, home: Path) -> StateUrl | None:
+        """Return where state is kept, None when that is wrong."""
+        if node is None:
+            return StateUrl("memory")
+        try:
+            state = parse_state(str(node.value))
+        except ValueError as error:
+            # SECURITY: the URL may hold a password, so it is not shown.
+            problem, _, cure = str(error).partition("; ")
+            self.errors.append(node.error(problem, path="state", cure=cure))
+            return None
+        if state.ca and not (home / state.ca).is_file():
+            problem = f'there is no file "{state.ca}"'
+            self.errors.append(node.error(problem, path="state", cure="ca= is a PEM file, relative to the home"))
+        return state
 
     def ledger(self, node: Node | None) -> LedgerConfig:
         """Return where the ledger is kept, and for how long its rows."""
@@ -112,15 +123,16 @@ class SectionReader:
             self._refuse(at, f"{name}.listen", problem, cure)
             return default
 
-    def _workers(self, section: Node | None) -> int:
+    def _workers(self, section: Node | None, state: StateUrl | None) -> int:
         at = None if "workers" in self.overrides else _child(section, "workers")
         text = self.overrides.get("workers") or (str(int(at.value)) if at is not None else "1")
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             self._refuse(at, "server.workers", f'"{text}" is not a number of workers', "write 1")
-        elif text != "1":
-            problem = "more than one worker needs a shared state:, which this version does not have"
-            self._refuse(at, "server.workers", problem, "write 1")
-        return 1
+            return 1
+        if int(text) > 1 and state is not None and not state.is_shared:
+            problem = "several workers would each count alone: they need a state: that they share"
+            self._refuse(at, "server.workers", problem, "write state: sqlite:var/state.db, or workers: 1")
+        return int(text)
 
     def _refuse(self, at: Node | None, path: str, problem: str, cure: str) -> None:
         """Tell an error at its place; what came from a flag or the environment has only a path."""

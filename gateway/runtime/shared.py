@@ -12,6 +12,7 @@ from gateway.plugin import Clock, Log
 from gateway.pricing import Published
 from gateway.runtime.config import Config
 from gateway.state.memory import MemoryStore
+from gateway.state.opened import store_at
 from gateway.state.store import StateStore
 from gateway.upstream.health import Health
 
@@ -27,7 +28,7 @@ class Shared:
 
     def __init__(self, config: Config, clock: Clock, log: Log) -> None:
         self.health = Health(clock.monotonic)
-        self.state: StateStore = MemoryStore(clock.monotonic)
+        self.state: StateStore = store_at(config.state, config.home, now=clock.monotonic, warn=log.warning)
         self.local: StateStore = MemoryStore(clock.monotonic)
         kept = config.ledger
         self.ledger = ledger_at(kept.url.reveal(), config.home, keep_s=kept.keep_s, time=clock.time, log=log)
@@ -43,6 +44,7 @@ class Shared:
 
     async def start(self) -> None:
         """Open what must be open before the first request. Raises: ConfigError."""
+        await self.state.start()
         if self.ledger is not None:
             await self.ledger.start()
 

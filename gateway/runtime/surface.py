@@ -257,7 +257,14 @@ def sections() -> Schema:
         ),
         "server": SERVER,
         "admin": ADMIN,
-        "state": text("Where shared state is kept; this version has memory: alone.", default="memory:"),
+        "state": {
+            "type": "string",
+            "default": "memory:",
+            # SECURITY: a URL may hold a password.
+            "writeOnly": True,
+            "description": "Where limits, budgets, sessions and cached answers are kept: memory:, sqlite:path, "
+            "redis://host:6379, rediss://…, redis+sentinel://host,host/service or redis+cluster://host,host.",
+        },
         "ledger": LEDGER,
         "plugins": listing("The chain, outermost first: a name, or {name: options}.", {}, default=[]),
         "providers": {"type": "object", "description": "The upstreams, by name."},

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway import __version__
-from gateway.errors import ModelNotFound, UpgradeRequired
+from gateway.errors import ModelNotFound, StateLost, UpgradeRequired
 from gateway.exchange import Exchange, Reply
 from gateway.runtime.gateway import Gateway
 from gateway.server.models import Models
@@ -88,6 +88,10 @@ class Pages:
         gateway = self._gateway
         checks: dict[str, str] = {"state": "ok", "ledger": "off", "routes": "ok", "breakers": "ok", "config": "ok"}
         serving = any(running.route.available for running in gateway.snapshot.routes)
+        try:
+            await gateway.snapshot.shared.state.ping()  # at most 100 ms; the breaker knows only what was asked before
+        except StateLost:
+            checks["state"] = "lost"
         if not serving:
             checks["routes"] = "no route has an enabled target"
         if gateway.last_reload_failed:
@@ -99,7 +103,7 @@ class Pages:
             checks["life"] = gateway.phase
         if not serving or gateway.phase != "serving":
             return json_reply({"status": "not_ready", "checks": checks}, 503)
-        degraded = gateway.last_reload_failed or bool(open_)
+        degraded = gateway.last_reload_failed or bool(open_) or checks["state"] == "lost"
         return json_reply({"status": "degraded" if degraded else "ready", "checks": checks})
 
     def _open_breakers(self) -> list[str]:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
+
+from gateway.secret import Secret
 
 Kind = Literal["memory", "sqlite", "single", "sentinel", "cluster"]
 Address = tuple[str, int]
@@ -43,10 +45,10 @@ class StateUrl:
     tls: bool = False
     ca: str = ""
     prefix: str = "llm-gateway:"
-    username: str | None = None
-    # SECURITY: no repr shows a password.
+    # SECURITY: no repr shows a credential.
+    username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
-    sentinel_username: str | None = None
+    sentinel_username: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
 
     @property
@@ -55,10 +57,11 @@ class StateUrl:
         return self.kind != "memory"
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return what no log line may show."""
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return what no log line may show, as it is and as the URL writes it."""
         every = (self.username, self.password, self.sentinel_username, self.sentinel_password)
-        return tuple(each for each in every if each)
+        known = [each for each in every if each and each != "default"]
+        return tuple(Secret(form) for each in known for form in dict.fromkeys((each, quote(each, safe=""))))
 
     @property
     def shown(self) -> str:

@@ -15,7 +15,7 @@ def test_the_least_file_has_every_default(tmp_path: Path) -> None:
     config = load(tmp_path, "version: 1")
     assert config.server == ServerConfig()
     assert config.admin == AdminConfig()
-    assert (config.state, config.ledger, config.plugins, config.routes, config.checks) == (
+    assert (config.state.shown, config.ledger.url.reveal(), config.plugins, config.routes, config.checks) == (
         "memory:",
         "none",
         (),
@@ -74,7 +74,8 @@ def test_an_override_that_is_no_address_is_refused(tmp_path: Path) -> None:
     assert errors(tmp_path, "version: 1", overrides={"listen": "nowhere", "workers": "2"}) == [
         'server.listen: "nowhere" is not an address; write host:port, [v6]:port or unix:/path, '
         'such as "127.0.0.1:8080"',
-        "server.workers: more than one worker needs a shared state:, which this version does not have; write 1",
+        "server.workers: several workers would each count alone: they need a state: that they share; "
+        "write state: sqlite:var/state.db, or workers: 1",
     ]
 
 
