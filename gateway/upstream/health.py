@@ -1,4 +1,4 @@
-"""What is known of upstreams between requests: breaker states, speed, load, resting keys, and how much is repeated.
+"""What is known of upstreams between requests: breaker states, speed, load, and how much is repeated.
 
 Written by attempts and by plugins, read by balance, plugins, pages and the admin listener. Lives outside the snapshot,
 so that a reload forgets nothing. A target goes by `provider/model` where the route names the model and `provider/*`
@@ -8,13 +8,9 @@ where it passes any.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
-from gateway.secret import Secret
-
-REFUSED_REST_S = 60.0
-"""How long a key rests that an upstream refused (401, 402, 403)."""
 BreakerState = Literal["closed", "half_open", "open"]
 
 
@@ -109,27 +105,44 @@ class TargetHealth:
     first token."""
 
     WEIGHT = 0.2
+    HALF_FORGOTTEN_S = 30.0
     KEPT = 128
 
-    __slots__ = ("attempts", "breaker", "failures", "first_token_s", "in_flight", "name", "plain_s", "recent_s")
+    __slots__ = (
+        "_now", "_plain_at", "_streamed_at", "attempts", "breaker", "failures", "first_token_s", "in_flight", "name",
+        "plain_s", "recent_s",
+    )  # fmt: skip
 
     def __init__(self, name: str, now: Callable[[], float]) -> None:
         self.name = name
         self.breaker = Breaker(now)
+        self._now = now
         self.in_flight = self.attempts = self.failures = 0
         self.first_token_s: float | None = None
         self.plain_s: float | None = None
+        self._streamed_at = self._plain_at = 0.0
         self.recent_s: deque[float] = deque(maxlen=self.KEPT)
 
     def answered(self, seconds: float, *, stream: bool) -> None:
-        """Note how long an attempt took to its first token, or to its whole answer when it was plain."""
+        """Note how long an attempt took to its first token, or to its whole answer when it was plain.
+
+        It counts for a fifth; after a silence for more, half after 30 s, or a target that was slow once and is asked
+        rarely since would stay slow for as long again.
+        """
+        now = self._now()
         if stream:
             self.recent_s.append(seconds)
-            before = self.first_token_s
-            self.first_token_s = seconds if before is None else before + self.WEIGHT * (seconds - before)
+            self.first_token_s = self._mean(self.first_token_s, seconds, now - self._streamed_at)
+            self._streamed_at = now
         else:
-            before = self.plain_s
-            self.plain_s = seconds if before is None else before + self.WEIGHT * (seconds - before)
+            self.plain_s = self._mean(self.plain_s, seconds, now - self._plain_at)
+            self._plain_at = now
+
+    def _mean(self, before: float | None, seconds: float, silence_s: float) -> float:
+        if before is None:
+            return seconds
+        weight = max(self.WEIGHT, silence_s / (silence_s + self.HALF_FORGOTTEN_S))
+        return before + weight * (seconds - before)
 
     def quantile_s(self, share: float) -> float | None:
         """Return the `share` quantile of the recent times to first token; None below 20 of them."""
@@ -165,44 +178,6 @@ class Health:
         order: tuple[BreakerState, ...] = ("closed", "half_open", "open")
         states = [each.breaker.state for each in self.among(names) if each.name.partition("/")[0] == provider]
         return max(states, key=order.index, default="closed")
-
-
-class Keys:
-    """The credentials of one provider, taken in turn; one that was refused or is exhausted rests.
-
-    Resting never takes the last one out: when all rest, the one that wakes first is used.
-    """
-
-    def __init__(self, credentials: Sequence[Secret], now: Callable[[], float]) -> None:
-        self._credentials = tuple(credentials)
-        self._now = now
-        self._resting_until = [0.0] * len(credentials)
-        self._next = 0
-
-    def take(self, but_not: frozenset[int] = frozenset()) -> tuple[int, Secret] | None:
-        """Return the next key with its number, leaving out those in `but_not`; None when none is left."""
-        count = len(self._credentials)
-        if count == 1:
-            return None if but_not else (0, self._credentials[0])
-        order = [(self._next + step) % count for step in range(count)]
-        usable = [number for number in order if number not in but_not]
-        if not usable:
-            return None
-        now = self._now()
-        number = next((each for each in usable if self._resting_until[each] <= now), None)
-        if number is None:
-            number = min(usable, key=lambda each: self._resting_until[each])
-        self._next = (number + 1) % count
-        return number, self._credentials[number]
-
-    def rest(self, number: int, seconds: float) -> None:
-        """Pass the key over for `seconds`."""
-        self._resting_until[number] = max(self._resting_until[number], self._now() + seconds)
-
-    def resting(self) -> int:
-        """Return how many keys rest now."""
-        now = self._now()
-        return sum(until > now for until in self._resting_until)
 
 
 class RepeatBudget:
