@@ -88,8 +88,9 @@ def _jws(algorithms: Collection[str]) -> PyJWS:
 
 
 def _refuse_odd(token: str) -> None:
-    # Before anything is decoded: a megabyte costs no more than this.
-    if len(token) > MAX_TOKEN_CHARS or not token.isascii():
+    # Before anything is decoded: a megabyte costs no more than this. PyJWT takes base64 with its padding; RFC 7515, 2,
+    # has none, and a token has one form only.
+    if len(token) > MAX_TOKEN_CHARS or not token.isascii() or "=" in token:
         raise PermissionDenied("the token is refused: it has not the form of one")
 
 

@@ -13,10 +13,6 @@ WITH_KEYS = """
 
 def blue(command: Command, home: str) -> str:
     """Give the home an auth plugin whose key team-blue has the tag that the route smart wants."""
-    schema = "{'type': 'object', 'properties': {'keys': {'type': 'array'}}}"
-    command.write(
-        f"from gateway.plugin import Plugin\n\nclass Auth(Plugin):\n    options_schema = {schema}\n", "plugins/auth.py"
-    )
     text = (command.folder / "gateway.yaml").read_text()
     command.write(text.replace("plugins:\n", "plugins:" + WITH_KEYS, 1))
     return home
