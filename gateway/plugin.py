@@ -28,12 +28,19 @@ from gateway.chat import (
     ChatRequest,
     Event,
     Failure,
+    Message,
+    Part,
     Raw,
+    Reasoning,
     ReasoningDelta,
+    Refusal,
     Start,
     Stop,
+    Text,
     TextDelta,
+    ToolCall,
     ToolCallDelta,
+    ToolResult,
     Usage,
 )  # fmt: skip
 from gateway.errors import (
@@ -56,6 +63,7 @@ from gateway.errors import (
     UpstreamError,
 )  # fmt: skip
 from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts
+from gateway.fold import fold
 from gateway.ledger.ledger import Ledger, Row, SavedKey
 from gateway.route import Route, Target
 from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStore, Taken
@@ -64,11 +72,12 @@ from gateway.upstream.health import Breaker, Health, TargetHealth
 __all__ = [
     "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim", "ClientRequest",
     "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure", "GatewayError", "Health", "InternalError",
-    "Lease", "Ledger", "Log", "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "PermissionDenied",
-    "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw", "ReasoningDelta", "Reply",
-    "RequestTimeout", "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken",
-    "Target", "TargetHealth", "TargetSkipped", "TextDelta", "Timeouts", "ToolCallDelta", "TooLarge",
-    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "credentials", "web",
+    "Lease", "Ledger", "Log", "Message", "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "Part",
+    "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw",
+    "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout", "Route", "Row", "SavedKey", "Services",
+    "Start", "StateLost", "StateStore", "Stop", "Taken", "Target", "TargetHealth", "TargetSkipped", "Text",
+    "TextDelta", "Timeouts", "ToolCall", "ToolCallDelta", "ToolResult", "TooLarge", "Unauthenticated", "Unavailable",
+    "UpstreamError", "Usage", "credentials", "fold", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -117,7 +126,8 @@ class Pricing(Protocol):
 class Services:
     """What the gateway lends its plugins.
 
-    `state` is the shared state below the plugin's own prefix; `ledger` None when there is none; `health` what is known
+    `state` is the shared state below the plugin's own prefix, `local` this process's own, for as long as the shared one
+    is lost; `ledger` None when there is none; `health` what is known
     of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
     told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
     that survives reloads: made by `factory` the first time, the same one ever after. `is_loopback`: only this machine
@@ -128,15 +138,16 @@ class Services:
     log: Log
     home: Path
     state: StateStore
+    local: StateStore
     ledger: Ledger | None
     health: Health
     pricing: Pricing
     http: Callable[[], ClientSession]
     workers: int
     lasting: Callable[[str, Callable[[], Any]], Any]
-
-
     is_loopback: bool = True
+
+
 class Plugin:
     """Subclass and override only what you need.
 
@@ -149,7 +160,7 @@ class Plugin:
     """JSON Schema of the options. String formats `duration`, `size`, `rate` and `money` arrive already converted:
     seconds as float, bytes as int, rates as `Rate`, money as `MoneyRate`; `percent` as a fraction, 0 to 1."""
 
-    needs_usage: ClassVar[bool] = False
+    needs_usage: bool = False
     """Whether this plugin acts on `exchange.usage` or `cost_usd`. On a route with one that does, upstreams are asked
     for the usage of streams whose clients did not ask for it; elsewhere it may be the gateway's own estimate."""
 
@@ -166,7 +177,10 @@ class Plugin:
         """Let go of what `start` took, after the last exchange of the snapshot."""
 
     def http_routes(self) -> Sequence[web.AbstractRouteDef]:
-        """Return paths of this plugin's own, served on the data listener inside the global plugins before it."""
+        """Return paths of this plugin's own, served on the data listener inside the global plugins before it.
+
+        A handler finds its exchange, and so who asks, as `request["exchange"]`; it may raise a GatewayError.
+        """
         return ()
 
     async def identify(self, request: ClientRequest) -> Principal | None:

@@ -13,7 +13,7 @@ from tests.imports import ROOT, cycle_in, edges, imports_in, imports_of, module_
 # A room is a module or a folder of modules. Each names the rooms it may import; itself goes without saying.
 FACTS = {"amounts", "errors", "chat", "secret"}
 UPSTREAM_FACTS = FACTS | {"dialects", "upstream.transport", "upstream.provider", "upstream.health", "route"}
-STORES = {"state.store", "ledger.ledger"}
+STORES = {"state.store", "ledger.ledger", "fold"}
 REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "plugin"}
 PIPELINE = REQUEST | {"chain", "router", "upstream", "pricing", "telemetry", "credentials", "ledger", "state"}
 ASSEMBLED = PIPELINE | {"attempts", "relay", "runtime"}
@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upstream.health": FACTS,
     "upstream.provider": FACTS | {"dialects", "upstream.transport"},
     "route": FACTS | {"dialects", "upstream.transport", "upstream.provider"},
+    "fold": FACTS,
     "request": FACTS | {"dialects"},
     "exchange": UPSTREAM_FACTS | {"request"},
     "plugin": UPSTREAM_FACTS | STORES | {"exchange", "credentials"},

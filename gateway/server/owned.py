@@ -36,6 +36,7 @@ async def find(owned: Owned, exchange: Exchange, config: ServerConfig) -> Answer
     async def answer(_: Exchange) -> Reply:
         # Read here, within the limits, and found there by whatever the handler calls: text(), json(), read().
         request._read_bytes = await read_body(http, config.max_body_bytes, config.body_timeout_s)
+        request["exchange"] = exchange
         try:
             response = await match.handler(request)
         except web.HTTPException as error:
