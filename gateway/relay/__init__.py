@@ -10,12 +10,14 @@ from typing import Protocol, cast
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError, Unavailable, UpstreamError
 from gateway.exchange import Exchange, Reply
 from gateway.relay.client import ClientStream
 from gateway.relay.whole import send_whole
 
 JSON_TYPE = "application/json"
+AGAIN_S = 1.0
+"""What a refusal of the gateway's own (503) says of when to come back, where whoever refused did not know better."""
 
 
 class Pumped(Protocol):
@@ -57,9 +59,12 @@ def error_reply(exchange: Exchange, error: GatewayError) -> Reply:
         status, body = exchange.dialect.render_error(error, exchange.id)
     reply = Reply(status, {hdrs.CONTENT_TYPE: JSON_TYPE}, body)
     reply.headers["x-gateway-error-source"] = error.source
-    if error.retry_after_s is not None:
-        reply.headers["retry-after"] = str(max(1, -(-int(error.retry_after_s * 1000) // 1000)))
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and isinstance(error, Unavailable):
+        retry_after_s = AGAIN_S
+    if retry_after_s is not None:
+        reply.headers["retry-after"] = str(max(1, -(-int(retry_after_s * 1000) // 1000)))
         if error.source == "upstream":
-            reply.headers["retry-after-ms"] = str(int(error.retry_after_s * 1000))
+            reply.headers["retry-after-ms"] = str(int(retry_after_s * 1000))
     reply.headers.update(error.headers)
     return reply

@@ -117,8 +117,8 @@ class TranslatedStream(LiveStream):
             yield event
 
     def error_event(self, error: GatewayError) -> bytes:
-        """Return the error as the renderer ends a stream that it has begun."""
-        return self._renderer.fail(error, self.exchange.id)
+        """Return the error as the renderer ends a stream that it has begun, or even ended but for its terminator."""
+        return self._renderer.fail(error, self.exchange.id) or super().error_event(error)
 
     async def close(self) -> None:
         """Let go of upstream and of the transforms."""
