@@ -63,8 +63,9 @@ def as_json(value: Any) -> str:
     """Return `value` as JSON text."""
     try:
         return _encode(value).decode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can write as an escape
-        return json.dumps(msgspec.to_builtins(value, enc_hook=str), ensure_ascii=True)
+    except UnicodeEncodeError:  # a lone surrogate
+        written = json.dumps(msgspec.to_builtins(value, enc_hook=str), ensure_ascii=False)
+        return written.encode("utf-8", "replace").decode("utf-8")
 
 
 def clean_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
