@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOME_DIR ?= .
 TESTS ?=
+SOAK ?=
 
 .PHONY: help run test test-real model check lint format lock clean bench fuzz soak matrix system
 
@@ -89,8 +90,10 @@ fuzz: $(VENV)/.dev  ## the fuzz tests with 2,000 examples each instead of 100
 matrix: $(VENV)/.dev  ## run the tests of the translation and write their 4 x 4 matrix into docs/translation.md
 	$(BIN)/python -m pytest -p tests.matrix -m "not real" tests/wire tests/clients
 
-soak: $(VENV)/.dev  ## 200,000 requests with reloads and lost clients: memory and descriptors must stay flat
-	$(BIN)/python -m tests.soak
+soak: $(VENV)/.dev  ## measure the reliability figures; prints a table (SOAK="--long --publish" for the promises' sizes)
+	$(call installed,nginx,nginx-light)
+	$(call installed,haproxy,haproxy)
+	$(BIN)/python -m tests.soak $(SOAK)
 
 # --universal: one lock for every platform and Python; no header, no index addresses: they would name this machine.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -96,6 +96,7 @@ class Facts:
         self.endings: dict[str, list[float]] = {}
         """By id: when the request came, when its connection ended."""
         self.holding: set[Session] = set()
+        self.open: set[Session] = set()
         self.mode = "ok"
 
 
@@ -116,12 +117,14 @@ class Session(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._facts.counts["connections"] += 1
         self._facts.counts["open"] += 1
+        self._facts.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         now = time.monotonic()
         for each in self._ids:
             self._facts.endings[each].append(now)
         self._facts.counts["open"] -= 1
+        self._facts.open.discard(self)
         self._facts.holding.discard(self)
         self._flood = 0
         if self._timer is not None:
@@ -153,6 +156,10 @@ class Session(asyncio.Protocol):
             facts.holding.clear()
         elif path.startswith("/mode/"):
             facts.mode = path.removeprefix("/mode/")
+            if facts.mode == "reset":
+                # Idle ones too: a reused connection that dies unanswered is replaced, which is no attempt.
+                for session in facts.open - {self}:
+                    session._transport.abort()
         else:
             self._transport.write(reply(b'{"error":{"message":"not found"}}', 404))
             return

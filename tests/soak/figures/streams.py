@@ -28,12 +28,12 @@ def affordable(count: int) -> int:
 
 async def measure(size: Size) -> list[Row]:
     wanted = pick(size, 50, 1000, 9000)
-    count = affordable(wanted)
+    count, pace_ms = affordable(wanted), pick(size, 10, 200, 200)
     async with upstream() as up, gateway(home(up.port, server="{max_in_flight: 20000}")) as running:
         await warm(running.port)
         before = peak = running.rss_bytes()
         crowd = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.soak.crowd", str(running.port), str(count), f"soak:held:{WORDS}:200", str(WORDS),
+            sys.executable, "-m", "tests.soak.crowd", str(running.port), str(count), f"soak:held:{WORDS}:{pace_ms}", str(WORDS),
             cwd=ROOT, env=environment(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
