@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+from gateway.attempts import foreign
 from gateway.attempts.answer import Answers, Sent
 from gateway.attempts.elsewhere import made_here, path_elsewhere, rendered_embeddings
 from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
@@ -114,6 +115,8 @@ class Sender:
             body, extra = rendered.body, dict(rendered.headers)
             if rendered.dropped:
                 self._note_dropped(exchange, rendered.dropped)
+        if foreign.is_abroad(exchange, target) and foreign.holds_reasoning(body, dialect.name):
+            body = await self._without_reasoning(exchange, body, dialect.name)
         if native and client.query:
             path = f"{path}?{client.query}"
         timeouts = exchange.timeouts
@@ -170,6 +173,15 @@ class Sender:
             if not handed_over:
                 attempt.received_at_s = attempt.received_at_s or now()
                 await lease.__aexit__(None, None, None)
+
+    async def _without_reasoning(self, exchange: Exchange, body: bytes, dialect: str) -> bytes:
+        """Return the body without what another provider signed, and say that it was left out."""
+        strip = foreign.without_reasoning
+        mended = await asyncio.to_thread(strip, body, dialect) if len(body) > LONG_BYTES else strip(body, dialect)
+        if mended is None:
+            return body
+        self._note_dropped(exchange, (*exchange.dropped, foreign.LEFT_OUT[dialect]))
+        return mended
 
     def _note_rest(self, attempt: Attempt, status: int, number: int, pause_s: float) -> None:
         self._log.warning(

@@ -26,7 +26,7 @@ class RoundRobin:
         place = self._place
         if place >= count or place < 0 or candidates[place].name != self._last:
             # Another set than last time: one rests, or the file changed.
-            place = next((at for at, each in enumerate(candidates) if each.name == self._last), place - 1)
+            place = next((at for at, each in enumerate(candidates) if each.name == self._last), max(place, 0) - 1)
         place = (place + 1) % count
         self._place, self._last = place, candidates[place].name
         return (*candidates[place:], *candidates[:place])
