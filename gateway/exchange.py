@@ -58,11 +58,14 @@ class Attempt:
     Between `sent_at_s` (None: nothing was sent) and `received_at_s`, when the last of its answer had come, the gateway
     waited for upstream. `said_bytes` are the words of its stream, counted beside it. `asked_usage`: the stream's usage
     was asked for by the gateway and not by the client, who must not see it.
+
+    `rival` runs beside it (a hedge); the first of the two to have content wins, and the other has `lost`: whatever
+    still comes of its stream is dropped.
     """
 
     __slots__ = (
-        "asked_usage", "cost_usd", "deadline", "ended_at_s", "error", "exchange", "health", "number", "received_at_s",
-        "said_bytes", "sent_at_s", "started_at_s", "status", "target", "usage",
+        "asked_usage", "cost_usd", "deadline", "ended_at_s", "error", "exchange", "health", "lost", "number",
+        "received_at_s", "rival", "said_bytes", "sent_at_s", "started_at_s", "status", "target", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +83,16 @@ class Attempt:
         self.received_at_s: float | None = None
         self.said_bytes = 0
         self.asked_usage = False
+        self.rival: Attempt | None = None
+        self.lost = False
         health.in_flight += 1
+
+    def win(self) -> None:
+        """Note that it is this one's answer which the client gets."""
+        rival = self.rival
+        if rival is not None:
+            rival.lost = True
+            rival.rival = self.rival = None
 
     def end(self, at_s: float) -> None:
         """Note that nothing more of it comes; the second time nothing happens."""

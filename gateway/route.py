@@ -44,6 +44,25 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedge:
+    """When a second attempt goes out beside a stream's first: after the `quantile` of the target's times to first
+    token, or after `after_s` seconds where that is None. `budget` is the most extra attempts, as a share of requests.
+    """
+
+    quantile: float | None
+    after_s: float
+    budget: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Where a copy of a `share` (0 to 1) of the requests goes, its answer thrown away."""
+
+    target: Target
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Conditions, ANDed; the values inside one are ORed. None means any."""
 
@@ -66,6 +85,8 @@ class Route:
     retry: Retry = field(default_factory=Retry)
     model_echo: Literal["requested", "upstream"] | None = None
     on_unsupported: Literal["drop", "warn", "error"] = "drop"
+    hedge: Hedge | None = None
+    shadow: Shadow | None = None
     chain: Chain | None = None
 
     @property

@@ -14,8 +14,11 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.attempts.plan import Available, Plan, kind_of
+from gateway.attempts.hedge import Hedging, Race
+from gateway.attempts.plan import Available, Plan
 from gateway.attempts.send import Sender
+from gateway.attempts.shadow import Shadowing
+from gateway.attempts.told import tell, tell_to_stop
 from gateway.chain import Chain
 from gateway.errors import GatewayError, TargetSkipped, Unavailable, UpstreamError
 from gateway.exchange import Attempt, Exchange, Reply
@@ -32,10 +35,19 @@ class Attempts:
     """The attempts of one route: the innermost step of its chain."""
 
     def __init__(
-        self, route: Route, available: Available, chain: Chain, sender: Sender, budget: RepeatBudget, log: Log
+        self,
+        route: Route,
+        available: Available,
+        chain: Chain,
+        sender: Sender,
+        budget: RepeatBudget,
+        log: Log,
+        hedging: Hedging | None = None,
+        shadow: Shadowing | None = None,
     ) -> None:
         self._route = route
         self._available = available
+        self._hedging, self._shadow = hedging, shadow
         self._try = chain.around_attempt(sender.send)
         self._budget = budget
         self._log = log
@@ -49,6 +61,8 @@ class Attempts:
                 code="provider_disabled",
             )
         exchange.headers["x-gateway-route"] = self._route.name
+        if self._shadow is not None:
+            self._shadow.cast(exchange)
         return self._go_with_keep_alive(exchange) if exchange.request.stream else self._go(exchange)
 
     async def _go(self, exchange: Exchange) -> Reply:
@@ -56,9 +70,17 @@ class Attempts:
         candidate = order[0]
         plan: Plan | None = None
         repeated = False
+        hedging = self._hedging if is_streamed_chat(exchange) else None
+        if hedging is not None:
+            hedging.earn()
         while True:
+            race: Race | None = None
             try:
-                return await self._try_one(exchange, candidate)
+                if hedging is None or (wait_s := hedging.wait_s(candidate)) is None:
+                    return await self.run_one(self.begin(exchange, candidate))
+                race = Race(self, exchange, plan or Plan(order, self._available, exchange.deadline.now), hedging.budget)
+                plan = race.plan
+                return await race.run(candidate, wait_s)
             except TargetSkipped as skipped:
                 plan = plan or Plan(order, self._available, exchange.deadline.now)
                 following = plan.skip(skipped, exchange.deadline.remaining())
@@ -67,7 +89,7 @@ class Attempts:
                     tell_to_stop(refusal)
                     raise refusal from None
             except UpstreamError as error:
-                self._note(exchange.attempts[-1], error)
+                self.note(exchange.attempts[-1], error)
                 plan = plan or Plan(order, self._available, exchange.deadline.now)
                 following = plan.next(error, exchange.deadline.remaining())
                 if following is None or not await self._may_go_on(exchange, plan):
@@ -76,17 +98,23 @@ class Attempts:
             finally:
                 if repeated:
                     self._budget.give_back()
+            if race is not None and race.hedged:
+                hedging = None
             candidate = following
             repeated = plan.repeats
 
-    async def _try_one(self, exchange: Exchange, candidate: Candidate) -> Reply:
-        """Make one attempt. Raises: TargetSkipped, UpstreamError and what else may end an exchange."""
-        started_at_s = exchange.deadline.now()
-        health = candidate.health
-        attempt = Attempt(exchange, candidate.target, len(exchange.attempts) + 1, started_at_s, health)
+    def begin(self, exchange: Exchange, candidate: Candidate) -> Attempt:
+        """Return a new attempt of `exchange`, nothing sent yet."""
+        now, health = exchange.deadline.now(), candidate.health
+        attempt = Attempt(exchange, candidate.target, len(exchange.attempts) + 1, now, health)
         exchange.attempts.append(attempt)
         health.attempts += 1
         tell(exchange, attempt)
+        return attempt
+
+    async def run_one(self, attempt: Attempt) -> Reply:
+        """Make one attempt. Raises: TargetSkipped, UpstreamError and what else may end an exchange."""
+        exchange, health = attempt.exchange, attempt.health
         try:
             reply = await self._try(attempt)
         except BaseException as error:
@@ -102,7 +130,7 @@ class Attempts:
         now = exchange.deadline.now()
         if isinstance(reply.body, bytes):
             attempt.end(now)
-        health.answered(now - started_at_s, stream=exchange.request.stream)
+        health.answered(now - attempt.started_at_s, stream=exchange.request.stream)
         return reply
 
     async def _may_go_on(self, exchange: Exchange, plan: Plan) -> bool:
@@ -118,7 +146,8 @@ class Attempts:
             raise
         return True
 
-    def _note(self, attempt: Attempt, error: UpstreamError) -> None:
+    def note(self, attempt: Attempt, error: UpstreamError) -> None:
+        """Log a failed attempt."""
         self._log.warning(
             "attempt_failed",
             request_id=attempt.exchange.id,
@@ -202,17 +231,10 @@ class Waiting:
             await give_up(self._task)
 
 
-def tell(exchange: Exchange, attempt: Attempt | None) -> None:
-    """Say in the answer's headers which target it comes from, and how many were tried."""
-    headers = exchange.headers
-    headers["x-gateway-attempts"] = str(len(exchange.attempts))
-    if attempt is None:
-        headers.pop("x-gateway-target", None)
-        return
-    target = attempt.target
-    headers["x-gateway-target"] = (
-        f"{target.provider.name}/{exchange.request.model}" if target.model == "*" else attempt.health.name
-    )
+def is_streamed_chat(exchange: Exchange) -> bool:
+    """Return whether a hedge makes sense for `exchange`."""
+    endpoint = exchange.request.endpoint
+    return exchange.request.stream and endpoint is not None and endpoint.is_chat
 
 
 async def give_up(task: asyncio.Task[Reply]) -> None:
@@ -225,9 +247,3 @@ async def give_up(task: asyncio.Task[Reply]) -> None:
     body = task.result().body
     if not isinstance(body, bytes):
         await body.close()
-
-
-def tell_to_stop(error: GatewayError) -> None:
-    """Mark `error` as the end: clients need not retry what the gateway has retried already."""
-    if isinstance(error, UpstreamError) and kind_of(error) is not None:
-        error.headers = {**error.headers, "x-should-retry": "false"}

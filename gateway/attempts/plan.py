@@ -124,7 +124,8 @@ class Plan:
         }
         self._special: list[Candidate] = []
         self._tried: list[Candidate] = [order[0]]
-        self._cap = max(self._retry.attempts, len(order))
+        self._listed = len(order)
+        self._cap = max(self._retry.attempts, self._listed)
         self._special_cap = max(self._cap, len(order) + sum(map(len, self._special_fallbacks.values())))
         self._barred: set[int] = set()
         self._ready_at: dict[int, float] = {}
@@ -151,13 +152,39 @@ class Plan:
 
     def skip(self, skipped: TargetSkipped, remaining_s: float) -> Candidate | None:
         """Return the candidate to try instead of the last one, None when none is left; then raise `refusal`."""
-        passed_over = self._tried.pop()
-        self._barred.add(id(passed_over))
+        self.pass_over(self._tried[-1], skipped)
+        return self._following(remaining_s)
+
+    def pass_over(self, candidate: Candidate, skipped: TargetSkipped) -> None:
+        """Note that `candidate` was not tried after all: one that never was is not available, and raises no cap."""
+        self._tried.remove(candidate)
+        self._barred.add(id(candidate))
+        if candidate not in self._tried:
+            self._listed -= 1
+            self._cap = max(self._retry.attempts, self._listed)
         self._instead = skipped.instead or self._instead
         if skipped.retry_after_s is not None:
             known = self._probe_in_s
             self._probe_in_s = skipped.retry_after_s if known is None else min(known, skipped.retry_after_s)
-        return self._following(remaining_s)
+
+    def beside(self, other: Candidate) -> Candidate | None:
+        """Return an untried candidate to try while `other` runs, another target than that; None when there is none."""
+        if len(self._tried) < self._cap:
+            for at, each in enumerate(self._untried):
+                if each.name != other.name:
+                    self._tried.append(self._untried.pop(at))
+                    return each
+        return None
+
+    def failed(self, candidate: Candidate, error: UpstreamError) -> None:
+        """Note the failure of a candidate while another one runs."""
+        self.error = error
+        self._note(candidate, kind_of(error), error)
+
+    def turn_to(self, candidate: Candidate) -> None:
+        """Make `candidate` the last one tried: what `next` and `skip` are about."""
+        self._tried.remove(candidate)
+        self._tried.append(candidate)
 
     def refusal(self, error: GatewayError) -> GatewayError:
         """Return what the client is told: the last try's error, or that every candidate was passed over."""

@@ -77,7 +77,7 @@ class LiveStream:
 
     def data(self, chunk: bytes) -> None:
         """Take the next piece of the body."""
-        if self._over:
+        if self._over or self.attempt.lost:
             return
         self._last_at = self._loop.time()
         self._seen_event = True
@@ -89,11 +89,12 @@ class LiveStream:
         if out and not self._over:
             self.put(out)
         if self.content and not self.ready.done():
+            self.attempt.win()
             self.ready.set_result(None)
 
     def end(self, error: UpstreamError | None) -> None:
         """Take the end of the body: `error` None when HTTP says it is whole."""
-        if self._over:
+        if self._over or self.attempt.lost:
             return
         try:
             self.drain(error)
@@ -167,6 +168,7 @@ class LiveStream:
         self._stop_timer()
         self._account()
         if not self.ready.done():
+            self.attempt.win()
             self.ready.set_result(None)
         if not self._done.done():
             self._done.set_result(None)

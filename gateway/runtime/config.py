@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gateway.pricing import Entry
+from gateway.route import Hedge
 from gateway.secret import Secret
 from gateway.state.url import StateUrl
 
@@ -108,6 +109,12 @@ class TargetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowConfig:
+    target: TargetConfig
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class RouteConfig:
     """A route as written. `match` values are lists of patterns; `fallbacks` by cause."""
 
@@ -128,6 +135,8 @@ class RouteConfig:
     model_echo: Literal["requested", "upstream"] | None
     on_unsupported: Literal["drop", "warn", "error"]
     place: Place
+    hedge: Hedge | None = None
+    shadow: ShadowConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.route import Retry
-from gateway.runtime.config import Place, PluginConfig, RouteConfig, TargetConfig
+from gateway.runtime.config import Place, PluginConfig, RouteConfig, ShadowConfig, TargetConfig
 from gateway.runtime.document import Node
 from gateway.runtime.entries import Entry, EntryReader
+from gateway.runtime.hedge import read_hedge
 from gateway.runtime.surface import ROUTE
 from gateway.runtime.text import duration_range
 from gateway.runtime.validate import check, shown, suggest, validator
@@ -52,6 +53,9 @@ class RouteReader:
         match = self._match(node, f"{path}.match")
         targets = self._targets(node.value.get("targets"), f"{path}.targets")
         fallbacks = self._fallbacks(node.value.get("fallbacks"), f"{path}.fallbacks")
+        listed = (*targets, *fallbacks.get("any", ())) if len(self.errors) == before else None
+        hedge = read_hedge(node.value.get("hedge"), f"{path}.hedge", listed, self.errors)
+        shadow = self._shadow(node.value.get("shadow"), f"{path}.shadow")
         if len(self.errors) > before or node.is_broken():
             return None
         plain: dict[str, Any] = {
@@ -82,7 +86,18 @@ class RouteReader:
             model_echo=plain.get("model_echo"),
             on_unsupported=plain.get("on_unsupported", "drop"),
             place=_place(node, path),
+            hedge=hedge,
+            shadow=shadow,
         )
+
+    def _shadow(self, node: Node | None, path: str) -> ShadowConfig | None:
+        if node is None or not isinstance(node.value, dict) or node.is_broken():
+            return None
+        target, share = self._target(node, path), node.value.get("percent")
+        if target is None:
+            return None
+        given = share.value if share is not None else 100
+        return ShadowConfig(target, float(given) / 100 if isinstance(given, int | float) else 1.0)
 
     def _idle_weights(self, route: Node, path: str, balance: str) -> None:
         """Warn of every weight that changes nothing: the balance does not go by weights, or it is a fallback's."""

@@ -17,11 +17,13 @@ from gateway.errors import ConfigError, ConfigErrors, NotFound
 from gateway.exchange import Exchange, Reply
 from gateway.plugin import Clock, Ledger, Plugin, Services
 from gateway.pricing import Billed, Prices
-from gateway.route import Match, Retry, Route, Target
+from gateway.route import Match, Retry, Route, Shadow, Target
 from gateway.router import Router
+from gateway.runtime.beside import Beside
 from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
 from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
+from gateway.runtime.rings import has_limits, ring_of
 from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
 from gateway.upstream.balance import BALANCES, Candidate, Means
@@ -30,7 +32,7 @@ from gateway.upstream.direct import DirectTransport
 from gateway.upstream.echo import EchoTransport
 from gateway.upstream.health import RepeatBudget
 from gateway.upstream.http import HttpTransport
-from gateway.upstream.keys import Keys, Resting
+from gateway.upstream.keys import Resting
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import Transport
 
@@ -107,9 +109,10 @@ class Snapshot:
 def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Clock) -> Snapshot:
     """Return a snapshot of `config`, not yet started. Raises: ConfigErrors, all that plugins refuse."""
     log.redactor.add(secret.reveal() for secret in config.secrets)
+    beside = Beside(config, lasting, log, clock)
     providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
     resting: Resting = lasting.get("resting", lambda: Resting(clock.monotonic))
-    keys = {each.name: _keys(each, lasting, clock, resting) for each in config.providers if _has_limits(each)}
+    keys = {each.name: ring_of(each, lasting, clock, resting) for each in config.providers if has_limits(each)}
     common = shared(config, lasting, clock, log)
     pricing = Prices(
         {each.name: Billed(base_url=each.base_url, free=each.free, enabled=each.enabled) for each in config.providers},
@@ -124,6 +127,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
 
     def candidate(target: Target) -> Candidate:
         return Candidate(target, common.health.of(target.name), keys.get(target.provider.name))
+
     means = Means(clock.monotonic, pricing.bound, lasting.get)
 
     running: list[Running] = []
@@ -133,7 +137,8 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         available = Available(route, BALANCES[route.balance](route.name, means), candidate, resting)
         wants_usage = own.needs_usage or common.ledger is not None
         sender = Sender(own, keys, clock, log, config.server.max_body_bytes, wants_usage=wants_usage)
-        attempts = Attempts(route, available, own, sender, budget, log)
+        hedging, shadowing = beside.hedging(route), beside.shadowing(route, entry, maker.errors)
+        attempts = Attempts(route, available, own, sender, budget, log, hedging, shadowing)
         running.append(Running(route, own.around(attempts.run)))
     if maker.errors:
         raise ConfigErrors(maker.errors)
@@ -247,19 +252,6 @@ class _PluginMaker:
         return chain
 
 
-def _has_limits(config: ProviderConfig) -> bool:
-    """Return whether what an upstream says of limits concerns the gateway: not those of the client's own key."""
-    return config.auth != "passthrough" and config.dialect != "echo"
-
-
-def _keys(config: ProviderConfig, lasting: Kept, clock: Clock, resting: Resting) -> Keys:
-    name = f"keys {config.name} {config.dialect} {hash(tuple(secret.reveal() for secret in config.credentials))}"
-    kept: Keys = lasting.get(
-        name, lambda: Keys(config.credentials, clock.monotonic, clock.time, config.dialect, resting)
-    )
-    return kept
-
-
 def _provider(config: ProviderConfig, lasting: Kept, clock: Clock) -> Provider:
     transport: Transport = lasting.get(_pool_name(config), lambda: _transport(config))
     return Provider(
@@ -297,6 +289,7 @@ def _transport(config: ProviderConfig) -> Transport:
 
 
 def _route(config: RouteConfig, providers: Mapping[str, Provider], chain: Chain) -> Route:
+    shadow = config.shadow
     return Route(
         name=config.name,
         match=Match(model=config.model, path=config.path, header=config.header, key=config.key, tags=config.tags),
@@ -309,6 +302,8 @@ def _route(config: RouteConfig, providers: Mapping[str, Provider], chain: Chain)
         retry=Retry(config.retry_attempts, config.retry_on, config.backoff_min_s, config.backoff_max_s),
         model_echo=config.model_echo,
         on_unsupported=config.on_unsupported,
+        hedge=config.hedge,
+        shadow=None if shadow is None else Shadow(_target(shadow.target, providers), shadow.share),
         chain=chain,
     )
 

@@ -208,9 +208,32 @@ ROUTE: Final[Schema] = mapping(
             "Whose model name the answer carries. Unset: the asked one when translated, the upstream's when verbatim.",
             enum=["requested", "upstream"],
         ),
+        "hedge": mapping(
+            "A second attempt, at another target, when a stream's first token is late; the first content wins.",
+            {
+                "after": text(
+                    "p95 (a percentile of the target's recent times to first token) or a duration such as 2s.",
+                    default="p95",
+                ),
+                "budget": form("percent", "The most extra attempts, as a share of the route's streams.", "5%"),
+            },
+        ),
+        "shadow": mapping(
+            "A copy of chat requests to another target; its answer is thrown away.",
+            {
+                "target": text("provider/model; model * keeps the client's."),
+                "percent": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 100,
+                    "default": 100,
+                    "description": "How many of the requests are copied, 0 to 100.",
+                },
+            },
+            required=["target"],
+        ),
     },
     required=["name", "targets"],
-    **{"x-later": ["hedge", "shadow"]},
 )
 CHECK: Final[Schema] = mapping(
     "A request, and what must come of it.",
