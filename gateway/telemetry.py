@@ -19,14 +19,16 @@ import msgspec
 FLUSH_S = 0.05
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 SECRET_SHAPES = (
-    rb"(?:sk|gsk|xai|sess|key)-[A-Za-z0-9_\-]{12,}|AIza[A-Za-z0-9_\-]{30,}"
+    rb"(?:sk|gsk|xai|sess|key)-[A-Za-z0-9_\-]{12,}|gw-[A-Za-z0-9_\-]{43}|AIza[A-Za-z0-9_\-]{30,}"
     rb"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*|[Bb](?:earer|asic) +[A-Za-z0-9._~+/\-]{8,}=*"
     rb"|(?i:(?<=api-key\":\")|(?<=cookie\":\"))[^\"\\]+"
     rb"|(?i:(?<=api_key=)|(?<=api-key=)|(?<=[?&]key=))[^&\s\"\\]+|(?<=://)[^/\s\"@]*:[^/\s\"@]+(?=@)"
 )
-"""What credentials look like: vendor key prefixes (OpenAI, Anthropic, Groq, xAI, Google), JWTs, authorization values;
-and where they stand, whatever they look like: in headers, in a URL's query and before its host."""
-SIGNS = (b"sk-", b"xai-", b"sess-", b"key-", b"AIza", b"eyJ", b"earer ", b"asic ", b'ey":"', b'ookie":"', b"ey=", b"@")
+"""What credentials look like: key prefixes (OpenAI, Anthropic, Groq, xAI, this gateway, Google), JWTs, authorization
+values; and where they stand, whatever they look like: in headers, in a URL's query and before its host."""
+SIGNS = (
+    b"sk-", b"gw-", b"xai-", b"sess-", b"key-", b"AIza", b"eyJ", b"earer ", b"asic ", b'ey":"', b'ookie":"', b"ey=", b"@",
+)  # fmt: skip
 """What no text with such a credential is without."""
 VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 IDS_AT_ONCE = 256
