@@ -56,6 +56,11 @@ class Postgres:
             self._process.wait(30)
             self._process = None
 
+    def remove(self) -> None:
+        """Stop, and leave nothing behind."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def create(self, database: str) -> str:
         """Make an empty database and return its URL."""
         self._run("createdb", "-h", str(self.folder), "-U", "owner", "-T", "template0", database)
@@ -75,7 +80,7 @@ class Postgres:
 
 
 def private_postgres() -> Postgres | None:
-    """Return a running server, None where the machine has no PostgreSQL. The caller stops it and removes its folder."""
+    """Return a running server, None where the machine has no PostgreSQL. The caller removes it."""
     binaries = programs()
     if binaries is None:
         return None

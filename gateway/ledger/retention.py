@@ -20,6 +20,8 @@ SUMS_KEPT_S: Final = 730.0 * DAY_S
 AT_ONCE: Final = 500
 BETWEEN_S: Final = 0.1
 EVERY_S: Final = 600.0
+FIRST_S: Final = 30.0
+"""Not while the gateway starts."""
 
 
 def _forget_rows(conn: Connection, before: float) -> int:
@@ -45,8 +47,11 @@ async def forget(run: Run, keep_s: float, now: float) -> int:
     return gone
 
 
-async def keep_forgetting(run: Run, keep_s: float, time: Callable[[], float], log: Log) -> None:
+async def keep_forgetting(
+    run: Run, keep_s: float, time: Callable[[], float], log: Log, first_s: float = FIRST_S
+) -> None:
     """Forget every ten minutes, until cancelled. A store that is out of reach is left alone until the next time."""
+    await asyncio.sleep(first_s)
     while True:
         try:
             gone = await forget(run, keep_s, time())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +21,7 @@ def postgres() -> Iterator[Postgres]:
     if server is None:
         pytest.skip("PostgreSQL is missing (Debian: apt-get install postgresql): its half of the ledger is left out")
     yield server
-    server.stop()
-    shutil.rmtree(server.folder, ignore_errors=True)
+    server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
