@@ -27,7 +27,8 @@ SECRET_SHAPES = (
 """What credentials look like: key prefixes (OpenAI, Anthropic, Groq, xAI, this gateway, Google), JWTs, authorization
 values; and where they stand, whatever they look like: in headers, in a URL's query and before its host."""
 SIGNS = (
-    b"sk-", b"gw-", b"xai-", b"sess-", b"key-", b"AIza", b"eyJ", b"earer ", b"asic ", b'ey":"', b'ookie":"', b"ey=", b"@",
+    b"sk-", b"gw-", b"xai-", b"sess-", b"key-", b"AIza", b"eyJ", b"earer ", b"asic ",
+    b'ey":"', b'ookie":"', b"ey=", b"@",
 )  # fmt: skip
 """What no text with such a credential is without."""
 VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")

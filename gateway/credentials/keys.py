@@ -80,7 +80,7 @@ def read_facts(kept: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if unknown := set(kept) - {"models", "routes", "tags", "limits", "budget"}:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        facts: dict[str, Any] = {name: tuple(map(_text, kept[name])) for name in ("models", "routes") if name in kept}
+        facts: dict[str, Any] = {name: _texts(kept[name]) for name in ("models", "routes") if name in kept}
         facts["tags"] = {_text(name): _text(value) for name, value in kept.get("tags", {}).items()}
         facts["limits"] = {name: _limit(name, value) for name, value in kept.get("limits", {}).items()}
         if "budget" in kept:
@@ -97,6 +97,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(map(_text, value))
 
 
 def _limit(name: str, value: Any) -> Rate | int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from decimal import Decimal
 
 import pytest
 from anthropic import AsyncAnthropic
@@ -11,6 +11,7 @@ from ollama import AsyncClient
 from openai import AsyncOpenAI, AuthenticationError, PermissionDeniedError
 
 from gateway import credentials
+from gateway.amounts import MoneyRate, Rate
 from gateway.testing import ManualClock, running_gateway
 from tests.auth.conftest import NOW, ROUTES, SECRET, ask, bearer, code, entry, hashed, signed, status
 
@@ -186,17 +187,14 @@ def test_keys_are_random_and_kept_as_their_hash() -> None:
 
 
 def test_facts_of_a_key_survive_the_ledger_and_odd_ones_are_refused() -> None:
-    from gateway.plugin import MoneyRate, Rate  # noqa: PLC0415
-
     facts = {
-        "models": ("a", "b*"), "routes": ("r",), "tags": {"t": "x"}, "budget": MoneyRate(5, "day"),  # type: ignore[arg-type]
+        "models": ("a", "b*"), "routes": ("r",), "tags": {"t": "x"}, "budget": MoneyRate(Decimal(5), "day"),
         "limits": {"requests": Rate(6, 60.0), "burst": 2},
     }  # fmt: skip
     assert credentials.read_facts(json.loads(json.dumps(credentials.kept_facts(facts)))) == facts
     for odd in (
-        {"models": [7]}, {"model": ["a"]}, {"budget": "$5/day"}, {"budget": {"amount_usd": "NaN", "period": "day"}},
+        {"models": [7]}, {"models": "all"}, {"model": ["a"]}, {"budget": "$5/day"}, {"budget": {"amount_usd": "NaN", "period": "day"}},
         {"limits": {"requests": "60/min"}}, {"limits": {"speed": 1}}, {"tags": {"a": 1}}, {"tags": ["a"]},
     ):  # fmt: skip
         with pytest.raises(ValueError):
             credentials.read_facts(odd)
-    assert dataclasses.is_dataclass(credentials.TokenRules)
