@@ -92,6 +92,8 @@ class Pages:
             await gateway.snapshot.shared.state.ping()  # at most 100 ms; the breaker knows only what was asked before
         except StateLost:
             checks["state"] = "lost"
+        if (ledger := gateway.snapshot.shared.ledger) is not None:
+            checks["ledger"] = "lost" if ledger.is_lost else "ok"
         if not serving:
             checks["routes"] = "no route has an enabled target"
         if gateway.last_reload_failed:
@@ -103,7 +105,7 @@ class Pages:
             checks["life"] = gateway.phase
         if not serving or gateway.phase != "serving":
             return json_reply({"status": "not_ready", "checks": checks}, 503)
-        degraded = gateway.last_reload_failed or bool(open_) or checks["state"] == "lost"
+        degraded = gateway.last_reload_failed or bool(open_) or "lost" in (checks["state"], checks["ledger"])
         return json_reply({"status": "degraded" if degraded else "ready", "checks": checks})
 
     def _open_breakers(self) -> list[str]:
