@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.state.store import Bucket, Lease, Quota
+from gateway.state.store import Bucket, Claim, Lease, Quota
 from tests.state.conftest import Kit
 
 LONG = 1000.0
@@ -189,12 +189,12 @@ async def test_an_amount_of_nothing_only_looks(kit: Kit) -> None:
 @pytest.mark.parametrize("tags", ["{t}{t}{t}", "{1}{2}{3}"])
 async def test_all_claims_are_taken_or_none(kit: Kit, tags: str) -> None:
     store, (one, two, three) = kit.store, [tags[at : at + 3] for at in (0, 3, 6)]
-    claims = [Bucket(one + "b", 6, 10, SLOW), Lease(two + "l", "h", 1), Quota(three + "q", 6, 10, LONG)]
+    claims: list[Claim] = [Bucket(one + "b", 6, 10, SLOW), Lease(two + "l", "h", 1), Quota(three + "q", 6, 10, LONG)]
     taken = await store.take(claims)
     assert (taken.allowed, taken.left) == (True, (4, 0, 4))
     assert taken.reset_s[1] == pytest.approx(30.0, abs=1.0)
     assert taken.reset_s[2] == pytest.approx(LONG, abs=1.0)
-    again = [Bucket(one + "b", 2, 10, SLOW), Lease(two + "l", "h2", 1), Quota(three + "q", 6, 10, LONG)]
+    again: list[Claim] = [Bucket(one + "b", 2, 10, SLOW), Lease(two + "l", "h2", 1), Quota(three + "q", 6, 10, LONG)]
     refused = await store.take(again)
     assert (refused.allowed, refused.refused, refused.left) == (False, (1, 2), (4, 0, 4))
     assert refused.retry_after_s == pytest.approx(LONG, abs=1.0)
@@ -286,7 +286,7 @@ async def test_a_lease_that_is_gone_is_renewed_above_its_limit(kit: Kit) -> None
 
 
 async def test_many_at_once_take_exactly_what_there_is(kit: Kit) -> None:
-    claims = [Bucket("{t}b", 1, 50, SLOW), Quota("{t}q", 2, 90, LONG)]
+    claims: list[Claim] = [Bucket("{t}b", 1, 50, SLOW), Quota("{t}q", 2, 90, LONG)]
     taken = await asyncio.gather(*(kit.store.take(claims) for _ in range(200)))
     assert sum(each.allowed for each in taken) == 45
     assert sorted(each.left for each in taken if each.allowed) == [(50 - n, 90 - 2 * n) for n in range(45, 0, -1)]
@@ -294,7 +294,7 @@ async def test_many_at_once_take_exactly_what_there_is(kit: Kit) -> None:
 
 async def test_who_is_cancelled_has_taken_nothing(kit: Kit) -> None:
     store = kit.store
-    claims = [Bucket("{t}b", 5, 5, SLOW), Lease("{t}l", "h", 1), Quota("{t}q", 5, 5, LONG)]
+    claims: list[Claim] = [Bucket("{t}b", 5, 5, SLOW), Lease("{t}l", "h", 1), Quota("{t}q", 5, 5, LONG)]
     await store.ping()
     task = asyncio.get_running_loop().create_task(store.take(claims))
     await asyncio.sleep(0)
@@ -304,7 +304,7 @@ async def test_who_is_cancelled_has_taken_nothing(kit: Kit) -> None:
         await store.settle([Bucket("{t}b", -5, 5, SLOW), Lease("{t}l", "h", 1), Quota("{t}q", -5, 5, LONG)])
 
     async def all_is_free() -> bool:
-        other = [Bucket("{t}b", 5, 5, SLOW), Lease("{t}l", "other", 1), Quota("{t}q", 5, 5, LONG)]
+        other: list[Claim] = [Bucket("{t}b", 5, 5, SLOW), Lease("{t}l", "other", 1), Quota("{t}q", 5, 5, LONG)]
         return (await store.take(other)).allowed
 
     end = asyncio.get_running_loop().time() + 10.0

@@ -12,7 +12,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from gateway.errors import StateLost
-from gateway.state.breaker import TIMEOUT_S, Breaker, Warn
+from gateway.state.breaker import FAILURES, TIMEOUT_S, Breaker, Warn
 from gateway.state.redis.fleet import Fleet, login_of
 from gateway.state.redis.link import Link, LinkLost, Orphan
 from gateway.state.redis.shard import Shard
@@ -68,12 +68,14 @@ class Cluster(Fleet):
         return answer
 
     async def start(self) -> None:
-        try:
-            await self._look()
-        except StateLost:
-            self._breaker.open()
-        else:
+        for _ in range(FAILURES):
+            try:
+                await self._look()
+            except StateLost:
+                continue
             await asyncio.gather(*(shard.start() for shard in self.shards()))
+            return
+        self._breaker.open()
 
     async def ping(self) -> None:
         self._breaker.check()

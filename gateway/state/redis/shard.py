@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, ResponseError
 
 from gateway.errors import StateLost
-from gateway.state.breaker import TIMEOUT_S, Breaker, Warn
+from gateway.state.breaker import FAILURES, TIMEOUT_S, Breaker, Warn
 from gateway.state.redis.link import Link, LinkLost, Orphan
 
 LATE = f"no answer within {TIMEOUT_S * 1000:.0f} ms"
@@ -68,11 +68,15 @@ class Shard:
         await self.probe()
 
     async def start(self) -> None:
-        """Connect if the server is there; else it is lost from the beginning."""
-        try:
-            await self.probe()
-        except StateLost:
-            self.breaker.open()
+        """Connect if the server is there; else it is lost from the beginning. A process that has just begun is slow,
+        so it tries more than once."""
+        for _ in range(FAILURES):
+            try:
+                await self.probe()
+            except StateLost:
+                continue
+            return
+        self.breaker.open()
 
     async def close(self) -> None:
         """Let go of the connection."""
