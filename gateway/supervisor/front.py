@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
+from typing import cast
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway.admin import application
 from gateway.plugin import Clock
+from gateway.relay.whole import send_whole
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reloader, Source
-from gateway.server.listener import address_of
+from gateway.server.connection import Connection
+from gateway.server.listener import BACKLOG, address_of
 from gateway.telemetry import Logger
 
 
@@ -22,6 +27,7 @@ class Front:
     def __init__(self, source: Source, data: str, admin: socket.socket | None, *, watch: bool) -> None:
         self._source, self._data, self._admin, self._watch = source, data, admin, watch
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self, gateway: Gateway, reloader: Reloader, clock: Clock) -> None:
@@ -34,7 +40,9 @@ class Front:
                 shutdown_timeout=0.2,  # aiohttp's minute would outlast the promise of when a SIGTERM ends
             )
             await self._runner.setup()
-            await web.SockSite(self._runner, self._admin).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                lambda: self._connection(gateway), sock=self._admin, backlog=BACKLOG
+            )
         if self._watch:
             self._watcher = asyncio.ensure_future(self._watch_files(reloader, gateway.log))
 
@@ -61,11 +69,31 @@ class Front:
 
     async def stop(self) -> None:
         """Close the admin listener."""
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def _connection(self, gateway: Gateway) -> Connection:
+        """Return a connection with the data listener's limits: here too, a client that drips would hold its place."""
+        assert self._runner is not None
+        return Connection(
+            self._runner.server,
+            loop=asyncio.get_running_loop(),
+            limits=lambda: gateway.snapshot.config.server,
+            refuse=_refuse,
+            access_log=None,
+        )
 
     async def _watch_files(self, reloader: Reloader, log: Logger) -> None:
         try:
             await reloader.watch()
         except Exception as error:  # no inotify left, say: SIGHUP still works, and that must be known
             log.warning("watch_failed", error=f"{type(error).__name__}: {error}", cure="reload with SIGHUP")
+
+
+async def _refuse(http: web.BaseRequest, head: bytes, message: str) -> web.StreamResponse:
+    """Answer what is not HTTP."""
+    headers = CIMultiDict({"content-type": "application/json"})
+    body = json.dumps({"error": {"message": f"malformed HTTP: {' '.join(message.split())[:200]}"}}).encode()
+    return cast(web.StreamResponse, await send_whole(http, 400, headers, body, keep_alive=False))
