@@ -199,6 +199,7 @@ class _PluginMaker:
             log=self._log,
             home=self._config.home,
             state=common.state.under(f"{entry.name}:"),
+            local=common.local.under(f"{entry.name}:"),
             ledger=common.ledger,
             health=common.health,
             pricing=self._pricing,

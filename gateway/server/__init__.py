@@ -11,6 +11,7 @@ import socket
 
 from aiohttp import http_parser, web
 
+from gateway.attempts.shadow import Shadows
 from gateway.errors import ConfigError, Unavailable
 from gateway.plugin import Clock
 from gateway.runtime.gateway import Gateway
@@ -70,7 +71,10 @@ class Server:
         for connection in self._acceptor.open:
             if connection.is_idle:
                 connection.force_close()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace_s
         await self._until_empty(grace_s)
+        await gateway.lasting.get("shadows", Shadows).settle(end - loop.time())
         error = Unavailable("the gateway is stopping; try again elsewhere", code="overloaded", retry_after_s=1.0)
         for exchange in list(gateway.live):
             exchange.abort(error)

@@ -30,10 +30,7 @@ async def finish(
         exchange.ended_at_s = exchange.deadline.now()
         for attempt in exchange.attempts:
             attempt.end(exchange.ended_at_s)
-        if not accounts.settle_soon(exchange, snapshot.pricing):
-            await accounts.settle(exchange, snapshot.pricing)
-        if snapshot.ledger is not None and exchange.admitted:
-            snapshot.ledger.record(row_of(exchange, clock.time()))
+        await account(exchange, snapshot, accounts, clock)
         chain = chain_of(exchange, snapshot)
         error_met = exchange.error
         if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):
@@ -55,6 +52,14 @@ async def finish(
         exchange.sources.clear()
         for attempt in exchange.attempts:
             del attempt.exchange
+
+
+async def account(exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock) -> None:
+    """Settle what an exchange that has ended used, and leave its row."""
+    if not accounts.settle_soon(exchange, snapshot.pricing):
+        await accounts.settle(exchange, snapshot.pricing)
+    if snapshot.ledger is not None and exchange.admitted:
+        snapshot.ledger.record(row_of(exchange, clock.time()))
 
 
 def chain_of(exchange: Exchange, snapshot: Snapshot) -> Chain:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gateway.attempts.shadow import Shadows
 from gateway.chain import Chain, as_gateway_error
 from gateway.dialects.table import DIALECTS
 from gateway.errors import BadRequest, InternalError
@@ -37,6 +38,7 @@ class Pipeline:
     def __init__(self, gateway: Gateway, dispatcher: Dispatcher, clock: Clock) -> None:
         self._gateway, self._dispatcher, self._clock = gateway, dispatcher, clock
         self._accounts = Accounts(clock, gateway.log)
+        gateway.lasting.get("shadows", Shadows).on_done = self._shadowed
 
     def __call__(self, http: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request."""
@@ -110,6 +112,10 @@ class Pipeline:
         finally:
             protocol.finishing = False  # type: ignore[attr-defined]
         return response
+
+    async def _shadowed(self, exchange: Exchange) -> None:
+        """Account for a shadow, whose real exchange may have ended on an older snapshot."""
+        await ending.account(exchange, self._gateway.snapshot, self._accounts, self._clock)
 
     async def _tell_cost(self, exchange: Exchange, snapshot: Snapshot) -> None:
         """Say in a finished answer's head what it cost, as far as that is known."""
