@@ -8,8 +8,12 @@ words that came, unless the try failed without a word of content: that is nothin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from gateway.attempts.elsewhere import COUNTS, SHOW
 from gateway.attempts.outgoing import model_for
@@ -26,6 +30,7 @@ HEDGE_LOST: Final = "hedge_lost"
 UNKNOWN_TOLD_S: Final = 600.0
 """How long a price that is not known is not told again."""
 _MOST_TOLD: Final = 1000
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class Accounts:
@@ -35,15 +40,19 @@ class Accounts:
         self._monotonic, self._log = clock.monotonic, log
         self._told_at_s: dict[tuple[str, str], float] = {}
 
-    async def settle(self, exchange: Exchange, prices: Prices) -> None:
-        """Make `usage` and `cost_usd` final, of the exchange and of its tries. The second time nothing happens."""
+    async def settle(self, exchange: Exchange, prices: Prices, at_most_s: float | None = None) -> None:
+        """Make `usage` and `cost_usd` final, of the exchange and of its tries. The second time nothing happens.
+
+        Prices that are still being loaded are waited for, `at_most_s` seconds; then the cost stays unknown.
+        """
         if exchange.accounted:
             return
         attempts = exchange.attempts
         if len(exchange.request.body) > LONG_BYTES and any(attempt.usage is None for attempt in attempts):
             await asyncio.to_thread(_estimate, exchange)
         if prices.needs_loading and any(not attempt.target.provider.free for attempt in attempts):
-            await asyncio.to_thread(prices.load)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(prices.load), at_most_s)
         self._settle(exchange, prices)
 
     def settle_soon(self, exchange: Exchange, prices: Prices) -> bool:
@@ -76,18 +85,20 @@ class Accounts:
         usage, provider = attempt.usage, attempt.target.provider
         if provider.free or usage is NOTHING:
             attempt.cost_usd = ZERO
-        elif usage is not None:
+        elif usage is not None and not prices.needs_loading:
             model = model_for(exchange, attempt.target)
-            attempt.cost_usd = prices.cost(provider.name, model, usage)
+            attempt.cost_usd = prices.cost(provider.name, model, _with_tier(exchange, usage))
             if attempt.cost_usd is None:
                 self._tell_unknown(provider.name, model)
-        if usage is not None and usage is not NOTHING and self._log.is_enabled("debug"):
+        if usage is not None and usage is not NOTHING and not prices.needs_loading and self._log.is_enabled("debug"):
             self._log.debug(
                 "token_cost",
                 request_id=exchange.id,
                 attempt=attempt.number,
                 estimated=usage.estimated,
-                arithmetic=prices.explain(provider.name, model_for(exchange, attempt.target), usage),
+                arithmetic=prices.explain(
+                    provider.name, model_for(exchange, attempt.target), _with_tier(exchange, usage)
+                ),
             )
 
     def _tell_unknown(self, provider: str, model: str) -> None:
@@ -120,6 +131,19 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
         reasoning_tokens=sum(usage.reasoning_tokens for usage in used),
         estimated=any(usage.estimated for usage in used),
     )
+
+
+def _with_tier(exchange: Exchange, usage: Usage) -> Usage:
+    """Return `usage` with the service tier that the request asked for, where the upstream's own words lack it: OpenAI
+    states it beside the usage, and only at the end. Who asked for priority and did not get it is priced as if."""
+    fields = exchange.request.fields
+    if not fields or "service_tier" not in fields or "service_tier" in usage.extra:
+        return usage
+    try:
+        tier = _decode_text(fields["service_tier"])
+    except msgspec.DecodeError:
+        return usage
+    return replace(usage, extra={**usage.extra, "service_tier": tier})
 
 
 def _estimate(exchange: Exchange) -> None:

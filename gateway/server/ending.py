@@ -14,10 +14,16 @@ from gateway.server.record import row_of
 
 
 async def finish(
-    exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock, log: Log, leave: Callable[[], None]
+    exchange: Exchange,
+    snapshot: Snapshot,
+    accounts: Accounts,
+    clock: Clock,
+    log: Log,
+    leave: Callable[[], None],
+    at_most_s: float | None = None,
 ) -> None:
     """Close what was opened and not relayed, settle what was used, leave the row, tell every plugin how `exchange`
-    ended, then `leave`.
+    ended, then `leave`. `at_most_s` is how long prices may be waited for.
 
     Must not be cancelled: see `Connection.finishing`.
     """
@@ -30,7 +36,7 @@ async def finish(
         exchange.ended_at_s = exchange.deadline.now()
         for attempt in exchange.attempts:
             attempt.end(exchange.ended_at_s)
-        await account(exchange, snapshot, accounts, clock)
+        await account(exchange, snapshot, accounts, clock, at_most_s)
         chain = chain_of(exchange, snapshot)
         error_met = exchange.error
         if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):
@@ -54,10 +60,12 @@ async def finish(
             del attempt.exchange
 
 
-async def account(exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock) -> None:
+async def account(
+    exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock, at_most_s: float | None = None
+) -> None:
     """Settle what an exchange that has ended used, and leave its row."""
     if not accounts.settle_soon(exchange, snapshot.pricing):
-        await accounts.settle(exchange, snapshot.pricing)
+        await accounts.settle(exchange, snapshot.pricing, at_most_s)
     if snapshot.ledger is not None and exchange.admitted:
         snapshot.ledger.record(row_of(exchange, clock.time()))
 

@@ -29,6 +29,9 @@ from gateway.telemetry import request_id
 CLOSING_STATUSES = frozenset({408, 413})
 """Answers after which the rest of the request's body is not waited for."""
 
+LAST_PATIENCE_S = 0.2
+"""How long an exchange that ends while the gateway stops waits for prices: one that began a moment after the start."""
+
 Work = Callable[[Exchange, Snapshot], Awaitable[Reply]]
 
 
@@ -153,4 +156,7 @@ class Pipeline:
             self._gateway.live.discard(exchange)
             generation.leave()
 
-        return ending.finish(exchange, snapshot, self._accounts, self._clock, self._gateway.log, leave)
+        patience_s = None if self._gateway.phase == "serving" else LAST_PATIENCE_S
+        return ending.finish(
+            exchange, snapshot, self._accounts, self._clock, self._gateway.log, leave, at_most_s=patience_s
+        )
