@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,8 @@ from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.sql import SqlLedger
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.writer import CAPACITY
-from tests.ledger.kit import KeptLog, Place, ids, recorded, row, until
+from tests.ledger.kit import KeptLog, Place, ids, locked, recorded, row, until
 from tests.postgres import Postgres, private_postgres
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the write lock of a SQLite file, as a stuck process would."""
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        db.execute("ROLLBACK")
-        db.close()
 
 
 def impatient(path: Path, log: KeptLog, capacity: int = CAPACITY) -> SqlLedger:
