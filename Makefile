@@ -38,15 +38,18 @@ run: $(VENV)/.run  ## serve the repository's own home (HOME_DIR=examples/quickst
 	exec $(BIN)/gateway serve $(HOME_DIR)
 
 # What tests and the benchmark use of the machine: installed where that is possible, else what needs it says so.
+# Debian keeps PostgreSQL's programs out of the PATH, and would start a server: RUNLEVEL=1 says not to.
+PG_BIN := $(lastword $(wildcard /usr/lib/postgresql/*/bin))
 define installed
-@command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(2); } >/dev/null 2>&1 \
+@PATH="$$PATH:$(PG_BIN)" command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(2); } >/dev/null 2>&1 \
 	|| echo "$(1) is missing and could not be installed: what needs it is left out" >&2
 endef
 
 system:
 	$(call installed,bwrap,bubblewrap)
 	$(call installed,curl,curl)
+	$(call installed,initdb,postgresql)
 
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
 	$(BIN)/python -m pytest -m "not real" $(TESTS)
