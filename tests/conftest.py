@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 
+import genai_prices.data  # noqa: F401 — half a second that the first exchange with a price would wait for
 import pytest
 from hypothesis import settings
 

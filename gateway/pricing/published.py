@@ -7,6 +7,7 @@ is asked for, or before that in a thread: see `Published.load_beside`.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -81,8 +82,10 @@ class Published:
         return self._providers
 
     def load_beside(self) -> None:
-        """Begin to load in a thread of its own."""
-        if self._providers is None:
+        """Begin to load in a thread of its own; at once where the package has been imported already."""
+        if "genai_prices.data" in sys.modules:
+            self.load()
+        elif self._providers is None:
             Thread(target=self.load, name="prices", daemon=True).start()
 
     def find(self, name: str, base_url: str, model: str) -> PublishedModel | None:
