@@ -106,7 +106,8 @@ class Plan:
     """What follows the first attempt of an exchange; made when that has failed, or was passed over.
 
     Tries in all are at most `max(retry.attempts, number of candidates)`; each untried candidate comes before any
-    repetition. One that is passed over is no try. `now` is the deadline's clock.
+    repetition. One that is passed over is no try. The fallbacks of a cause are candidates once that cause has come.
+    `now` is the deadline's clock.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Plan:
         self._tried: list[Candidate] = [order[0]]
         self._listed = len(order)
         self._cap = max(self._retry.attempts, self._listed)
-        self._special_cap = max(self._cap, len(order) + sum(map(len, self._special_fallbacks.values())))
+        self._untried_cap = max(self._cap, len(order) + sum(map(len, self._special_fallbacks.values())))
         self._barred: set[int] = set()
         self._ready_at: dict[int, float] = {}
         self._asked_s = 0.0
@@ -213,13 +214,9 @@ class Plan:
     def _following(self, remaining_s: float) -> Candidate | None:
         self.repeats = False
         tried = len(self._tried)
-        if self._special and tried < self._special_cap:
-            return self._take(self._special)
-        if tried >= self._cap:
-            return None
-        if self._untried:
-            return self._take(self._untried)
-        return self._again(remaining_s)
+        if tried < self._untried_cap and (untried := self._special or self._untried):
+            return self._take(untried)
+        return self._again(remaining_s) if tried < self._cap else None
 
     def _take(self, candidates: list[Candidate]) -> Candidate:
         candidate = candidates.pop(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -200,7 +201,7 @@ def test_what_is_remembered_of_models_is_bounded() -> None:
 
 
 def test_an_answer_is_reckoned_with_its_own_limit_up_to_a_thousand() -> None:
-    limits: list[dict[str, object]] = [
+    limits: list[dict[str, Any]] = [
         {"max_tokens": 16},
         {"max_completion_tokens": 5000},
         {"max_output_tokens": 0},
