@@ -10,6 +10,7 @@ import pytest
 from tests.soak import report
 from tests.soak.client import CHAT, PATHS, told
 from tests.soak.figures import FIGURES, cancel, cuts, hostile, overload, reload, secrets, sigterm, slow, streams
+from tests.soak.figures.limits import BURST, RATE, excess
 from tests.soak.figures.memory import growth_per_100k
 from tests.soak.row import Row, not_built
 
@@ -75,6 +76,13 @@ def test_a_cut_told_of_with_other_words_is_found() -> None:
     assert "the text is" in cuts.judge(200, event % b"word1 ", CHAT, 1, False)[1]
     assert "other bytes" in cuts.judge(200, event % b"word0 ", CHAT, 1, False)[1]
     assert cuts.judge(200, event % b"word0 " + b"data: [DONE]\n\n", CHAT, 1, False)[1]
+
+
+def test_one_admission_too_many_is_found_wherever_it_lies() -> None:
+    at_once = [(0.0, 0.0)] * BURST
+    rest = [(n / RATE, n / RATE) for n in range(1, 500)]
+    assert excess(at_once + rest) == pytest.approx(0)
+    assert excess([*at_once, *rest, (1.0, 1.0)]) == pytest.approx(1)
 
 
 def test_growth_is_the_slope_of_memory() -> None:

@@ -20,15 +20,15 @@ FLOOR_S = {0.5: 0.001, 0.99: 0.005}
 
 
 async def measure(size: Size) -> list[Row]:
-    each, limit_s = pick(size, 10, 100, 100), pick(size, 1, 4, 4)
-    most_s, settling_s = limit_s + ALLOWED_S, limit_s * 0.6
+    each, limit_s = pick(size, 10, 100, 100), pick(size, 1, 6, 6)
+    most_s, settling_s = limit_s + ALLOWED_S, limit_s * 0.7
     async with upstream() as up, upstream() as flooding, gateway(_home(up, flooding, limit_s)) as running:
         await warm(running.port)
         alone = await _good(running.port, pick(size, 0.2, 3.0, 3.0))
         crowd = asyncio.gather(
             *(_trickle(running.port, post(b"{}"), most_s) for _ in range(each)),
             *(_trickle(running.port, post(b" " * 100_000), most_s) for _ in range(each)),
-            *(_reader(running.port, flooding, n, n / each * settling_s / 2, most_s) for n in range(each)),
+            *(_reader(running.port, flooding, n, n / each * limit_s * 0.6, most_s) for n in range(each)),
         )
         try:
             await asyncio.sleep(settling_s)
