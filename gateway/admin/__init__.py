@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from gateway import __version__
+from gateway.attempts.shadow import Shadows
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.plugin import Clock, TargetHealth
 from gateway.runtime.gateway import Gateway
@@ -92,6 +93,7 @@ class Api:
         """Say which configuration runs and how busy it is."""
         gateway = self._gateway
         snapshot = gateway.snapshot
+        shadows: Shadows = gateway.lasting.get("shadows", Shadows)
         config = snapshot.config
         lags = await gateway.group.gather("lag")
         return web.json_response(
@@ -105,9 +107,13 @@ class Api:
                 "last_reload_failed": gateway.last_reload_failed,
                 "routes": [running.route.name for running in gateway.snapshot.routes],
                 "providers": [
-                    {"name": p.name, "dialect": p.dialect, "enabled": p.enabled}
-                    for p in snapshot.providers.values()
+                    {"name": p.name, "dialect": p.dialect, "enabled": p.enabled} for p in snapshot.providers.values()
                 ],
+                "shadows": {
+                    "in_flight": shadows.in_flight,
+                    "sent": shadows.sent,
+                    "left_out": shadows.left_out,
+                },
                 "targets": [_target(each) for each in snapshot.shared.health.among(snapshot.targets)],
             }
         )

@@ -70,9 +70,12 @@ class Attempts:
         candidate = order[0]
         plan: Plan | None = None
         repeated = False
-        hedging = self._hedging if is_streamed_chat(exchange) else None
+        hedging = self._hedging
         if hedging is not None:
-            hedging.earn()
+            if is_streamed_chat(exchange):
+                hedging.earn()
+            else:
+                hedging = None
         while True:
             race: Race | None = None
             try:

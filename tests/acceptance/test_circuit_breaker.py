@@ -99,6 +99,14 @@ async def test_open_target_is_passed_over_and_is_no_try() -> None:
         assert len(a.requests) == 3
 
 
+async def test_target_that_was_passed_over_makes_no_room_for_a_repetition() -> None:
+    async with ScriptedUpstream(DOWN) as a, ScriptedUpstream(DOWN) as b, running_gateway(config(a, b)) as gateway:
+        gateway.core.snapshot.shared.health.of("a/one").breaker.open_for(30)
+        got = await gateway.post(CHAT, ASK)
+        assert (got.status, got.headers["x-gateway-attempts"]) == (502, "1")
+        assert (len(a.requests), len(b.requests)) == (0, 1)
+
+
 async def test_real_failure_is_told_when_the_other_target_is_passed_over() -> None:
     async with ScriptedUpstream(DOWN) as a, running_gateway(config(a, a)) as gateway:
         await fail(gateway, 2)  # the second request opens nothing yet on b

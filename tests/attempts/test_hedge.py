@@ -115,6 +115,21 @@ async def test_first_attempt_still_wins_when_it_has_content_first() -> None:
             assert await tries(gateway) == [[2, "b/two", "hedge_lost", True], [1, "a/one", None, True]]
 
 
+async def test_what_the_loser_could_not_take_is_not_told_of_the_winner() -> None:
+    gate, late = Gate(), Gate()
+    async with ScriptedUpstream([[gate, *whole("from a")]]) as a, ScriptedUpstream([[late, Stall()]]) as b:
+        text = config(a, b).replace(
+            f'dialect: openai, base_url: "{b.url}/v1"', f'dialect: anthropic, base_url: "{b.url}"'
+        )
+        async with gateway_on(text) as gateway:
+            asked = asyncio.create_task(gateway.post(CHAT, {**ASK, "logit_bias": {"1": 1}}))
+            await late.reached()
+            (exchange,) = gateway.core.live
+            assert exchange.headers["x-gateway-dropped"] == "logit_bias"
+            gate.open()
+            assert "x-gateway-dropped" not in (await asked).headers
+
+
 async def test_preamble_is_no_content() -> None:
     async with ScriptedUpstream([reply_sse([ROLE, Stall()])]) as a, ScriptedUpstream(whole("from b")) as b:
         async with gateway_on(config(a, b)) as gateway:
