@@ -94,11 +94,13 @@ class ClientRequest:
     `path` is normalised (one decoding, no trailing slash); `query` the raw query string. `fields` are the
     body's top-level JSON members as raw bytes, None when the body is not a JSON object; what is in `fields`
     is what goes upstream, so a plugin may set or delete members. `upstream_path` is what a path route's `**`
-    matched. `http` is aiohttp's own request, None in process.
+    matched. `http` is aiohttp's own request, None in process. `credential_header` is set by the plugin that knew the
+    caller by it: it never goes upstream.
     """
 
     __slots__ = (
         "body",
+        "credential_header",
         "endpoint",
         "fields",
         "headers",
@@ -132,6 +134,7 @@ class ClientRequest:
         self.model: str = ""
         self.stream = False
         self.upstream_path = ""
+        self.credential_header = ""
 
     def answer_tokens(self, otherwise: int) -> int:
         """Return how many tokens the request lets its answer have, `otherwise` when it does not say."""

@@ -160,7 +160,8 @@ def headers_for(
     exchange = attempt.exchange
     client = exchange.request.headers
     is_json = exchange.request.fields is not None
-    headers = client_headers(client, provider, is_json=is_json) if native else []
+    taken = exchange.request.credential_header
+    headers = client_headers(client, provider, is_json=is_json, taken=taken) if native else []
     if "anthropic-beta" in client and provider.dialect not in ("anthropic", "echo"):
         headers = [pair for pair in headers if pair[0].lower() != "anthropic-beta"]
     if is_json:
@@ -200,9 +201,10 @@ def traceparent(request_id: str) -> str:
 
 
 def client_headers(
-    headers: CIMultiDictProxy[str], provider: Provider, *, is_json: bool = False
+    headers: CIMultiDictProxy[str], provider: Provider, *, is_json: bool = False, taken: str = ""
 ) -> list[tuple[str, str]]:
-    """Return the client's end-to-end headers; with `auth: passthrough` its credential too.
+    """Return the client's end-to-end headers; with `auth: passthrough` its credential too, but never the one in the
+    header `taken`, which let it into this gateway.
 
     `is_json` leaves out the content type: what was read as JSON is sent as JSON, whatever the client called it.
     """
@@ -211,7 +213,7 @@ def client_headers(
     if named:
         kept = [pair for pair in kept if pair[0].lower() not in named]
     if provider.auth == "passthrough":
-        kept += [pair for pair in headers.items() if pair[0].lower() in CREDENTIALS]
+        kept += [pair for pair in headers.items() if pair[0].lower() in CREDENTIALS and pair[0].lower() != taken]
     return kept
 
 

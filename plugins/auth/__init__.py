@@ -123,8 +123,8 @@ class Auth(Plugin):
     async def identify(self, request: ClientRequest) -> Principal | None:
         """Return whose key or token the request has. Raises: Unauthenticated, PermissionDenied, RateLimited, and
         StateLost when it cannot be told."""
-        credential = _credential(request)
-        if credential is None:
+        credential, header = _credential(request)
+        if not credential:
             if self._is_open():
                 return ANONYMOUS
             raise Unauthenticated("no key; send authorization: Bearer KEY, or x-api-key: KEY", headers=CHALLENGE)
@@ -136,9 +136,12 @@ class Auth(Plugin):
                 raise Unauthenticated("this key has expired; ask for a new one", headers=CHALLENGE)
             if not credentials.GENERATED.fullmatch(credential):  # a person made it up, so a person may guess it
                 self._guesses.right(request.remote, digest)
+            request.credential_header = header
             return entry.principal
         if self._is_token(credential):
-            return await self._of_token(credential, digest)
+            principal = await self._of_token(credential, digest)
+            request.credential_header = header
+            return principal
         if self._is_open():
             return ANONYMOUS
         self._guesses.wrong(request.remote, digest)
@@ -187,15 +190,15 @@ class Auth(Plugin):
         return principal
 
 
-def _credential(request: ClientRequest) -> str | None:
-    """Return what the client shows: `Authorization: Bearer` before `x-api-key`; an empty one is none, and another
-    scheme is meant for somebody else."""
+def _credential(request: ClientRequest) -> tuple[str, str]:
+    """Return what the client shows, and in which header: `Authorization: Bearer` before `x-api-key`. An empty one is
+    none, and another scheme is meant for somebody else."""
     given = request.headers.get("authorization")
     if given is not None:
         scheme, _, credential = given.partition(" ")
         if scheme.lower() == "bearer" and (credential := credential.strip()):
-            return credential
-    return request.headers.get("x-api-key") or None
+            return credential, "authorization"
+    return request.headers.get("x-api-key", ""), "x-api-key"
 
 
 def _entries(keys: list[Mapping[str, Any]]) -> dict[bytes, Entry]:

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI, AuthenticationError, PermissionDeniedError
 
 from gateway import credentials
 from gateway.amounts import MoneyRate, Rate
-from gateway.testing import ManualClock, running_gateway
+from gateway.testing import ManualClock, ScriptedUpstream, reply_json, running_gateway
 from tests.auth.conftest import NOW, ROUTES, SECRET, ask, bearer, code, entry, hashed, signed, status
 
 KEYS = f"""
@@ -175,6 +175,21 @@ async def test_a_principal_carries_what_stands_beside_its_key() -> None:
         assert "MoneyRate(amount_usd=Decimal('5'), period='day')" in found
         assert "'requests': Rate(amount=60, period_s=60.0)" in found and "'burst': 3" in found
         assert "{'team': 'a'}" in found
+
+
+async def test_the_key_that_let_a_caller_in_never_goes_upstream_and_its_own_for_the_upstream_does() -> None:
+    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+    async with ScriptedUpstream(reply_json(said)) as upstream:
+        home = f"""
+        plugins: [{{auth: {{keys: [{entry("team-a", "key-one")}]}}}}]
+        providers: {{up: {{dialect: openai, base_url: "{upstream.url}/v1", auth: passthrough}}}}
+        routes: [{{name: all, targets: ["up/*"]}}]
+        """
+        async with running_gateway(home) as gateway:
+            assert (await ask(gateway, {**bearer("key-one"), "x-api-key": "theirs"})).status == 200
+            assert (await ask(gateway, {"x-api-key": "key-one"})).status == 200
+        for request, sent in zip(upstream.requests, ("theirs", ""), strict=True):
+            assert request.header("x-api-key") == sent and not request.header("authorization")
 
 
 def test_keys_are_random_and_kept_as_their_hash() -> None:
