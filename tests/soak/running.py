@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clocks import cpu_ns
 from tests.imports import ROOT
 from tests.serving import READY
 from tests.soak.client import Answer, Line, get, request
@@ -92,7 +93,7 @@ class Gateway:
     def __init__(self, process: asyncio.subprocess.Process, folder: Path, log: Path) -> None:
         self.process, self.folder, self.log = process, folder, log
         self.port = self.admin_port = 0
-        self.start_s = 0.0
+        self.start_s = self.start_cpu_s = 0.0
         self.killed = False
         self.kept = b""
         """Its whole log, once it has ended."""
@@ -210,7 +211,7 @@ async def _ready(running: Gateway, began: float) -> None:
         lines = running.log.read_text("utf-8", "replace").splitlines()
         found = next((match for line in lines if (match := READY.match(line))), None)
         if found is not None:
-            running.start_s = time.monotonic() - began
+            running.start_s, running.start_cpu_s = time.monotonic() - began, cpu_ns([running.pid]) / 1e9
             running.port = int(found[1].rpartition(":")[2])
             running.admin_port = 0 if found[2] == "off" else int(found[2].rpartition(":")[2])
             return

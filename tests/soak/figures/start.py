@@ -39,8 +39,8 @@ async def measure(size: Size) -> list[Row]:
     told = sum(said for _, said in bad)
     slowest = max(took for took, _ in bad)
     return [
-        Row("start", "ready within 1 s, offline", _said(own), max(own) <= 1.0, {"most_s": max(own)}),
-        Row("start: 1,000 routes", "ready within 2 s", _said(large), max(large) <= 2.0, {"most_s": max(large)}),
+        _row("start", 1.0, own),
+        _row("start: 1,000 routes", 2.0, large),
         Row(
             "start: a bad configuration",
             "exits with 2 within 2 s, with its line",
@@ -51,15 +51,23 @@ async def measure(size: Size) -> list[Row]:
     ]
 
 
-def _said(taken: list[float]) -> str:
-    return f"{max(taken):.2f} s at most, {sorted(taken)[len(taken) // 2]:.2f} s in the middle of {len(taken)}"
+def _row(promise: str, most_s: float, taken: list[tuple[float, float]]) -> Row:
+    slowest, cpu_s = max(wall for wall, _ in taken), sorted(cpu for _, cpu in taken)[len(taken) // 2]
+    middle = sorted(wall for wall, _ in taken)[len(taken) // 2]
+    return Row(
+        promise,
+        f"ready within {most_s:g} s, offline",
+        f"{slowest:.2f} s at most, {middle:.2f} s in the middle of {len(taken)}, {cpu_s:.2f} s of it CPU",
+        slowest <= most_s,
+        {"most_s": slowest, "cpu_s": cpu_s},
+    )
 
 
-async def _starts(text: str, times: int) -> list[float]:
+async def _starts(text: str, times: int) -> list[tuple[float, float]]:
     taken = []
     for _ in range(times):
         async with gateway(text) as running:
-            taken.append(running.start_s)
+            taken.append((running.start_s, running.start_cpu_s))
     return taken
 
 
