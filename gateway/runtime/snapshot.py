@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.attempts import Attempts
 from gateway.attempts.plan import Available
 from gateway.attempts.send import Sender
-from gateway.chain import Chain, Handle, overrides
+from gateway.chain import HOOKS, Chain, Handle, overrides
 from gateway.errors import ConfigError, ConfigErrors, NotFound
 from gateway.exchange import Exchange, Reply
 from gateway.plugin import Clock, Ledger, Plugin, Services
@@ -20,7 +20,7 @@ from gateway.pricing import Billed, Prices
 from gateway.route import Match, Retry, Route, Shadow, Target
 from gateway.router import Router
 from gateway.runtime.beside import Beside
-from gateway.runtime.config import Config, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
+from gateway.runtime.config import Config, Place, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
 from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
 from gateway.runtime.rings import has_limits, ring_of
@@ -218,18 +218,19 @@ class _PluginMaker:
                 self.errors.append(error)
                 return None
             problem, cure = error.problem, error.cure
-        except (
-            Exception
-        ) as error:  # a plugin call: its own fault is a configuration that may not run, told at its entry
+        except Exception as error:  # a plugin's own fault: a configuration that may not run, told at its entry
             problem = f'plugin "{entry.name}" could not be made: {type(error).__name__}: {error}'
         if problem:
-            self.errors.append(
-                ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
-            )
+            self._refuse(place, problem, cure)
             return None
         plugin.name = entry.name
         self.made.append(plugin)
         return plugin
+
+    def _refuse(self, place: Place, problem: str, cure: str) -> None:
+        self.errors.append(
+            ConfigError(problem, file=place.file, line=place.line, column=place.column, path=place.path, cure=cure)
+        )
 
     def of_route(self, route: RouteConfig, global_plugins: Sequence[Plugin]) -> list[Plugin]:
         """Return the chain of a route: global plugins in their places, replaced or taken out where the route says so,
@@ -250,6 +251,12 @@ class _PluginMaker:
             made = self.make(entry, entry.options)
             if made is not None:
                 chain.append(made)
+        for plugin in (*global_plugins, *chain):
+            place = next((entry.place for entry in route.plugins if entry.name == plugin.name), None)
+            if place is not None and [hook for hook in HOOKS if overrides(plugin, hook)] == ["identify"]:
+                problem = f'"{plugin.name}" says who is asking before a route is found, so a route cannot change it'
+                self._refuse(place, problem, "leave it in the global chain; models and routes of a key bound its use")
+                break
         return chain
 
 

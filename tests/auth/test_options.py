@@ -104,3 +104,11 @@ async def test_an_open_gateway_that_others_reach_warns_at_start() -> None:
     async with running_gateway(home) as gateway:
         (line,) = gateway.events("auth_open")
         assert line["level"] == "warning" and "everybody" in line["warning"]
+
+
+@pytest.mark.parametrize("written", ['{auth: "off"}', "{auth: {anonymous: when_unconfigured}}"])
+async def test_auth_on_a_route_is_refused_because_it_would_do_nothing(written: str) -> None:
+    routes = "routes:\n  - {name: e, targets: [echo/echo], plugins: [" + written + "]}\n"
+    with pytest.raises(ConfigError, match=r"gateway\.yaml:4:\d+: routes\[0\]\.plugins\[0\]: .auth. says who is asking"):
+        async with running_gateway(f"version: 1\nplugins: [{{auth: {{keys: [{entry('a', 'k')}]}}}}]\n{routes}"):
+            pass
