@@ -146,8 +146,10 @@ class Sender:
         attempt.sent_at_s, attempt.received_at_s = attempt.sent_at_s or now(), None
         try:
             response = await lease.__aenter__()
-        except BaseException:
+        except BaseException as error:
             attempt.received_at_s = now()
+            if not request.is_sent and not isinstance(error, UpstreamError):
+                attempt.sent_at_s = None  # given up before there was a connection
             raise
         if self._tells_steps:
             self._log.debug(

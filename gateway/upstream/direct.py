@@ -116,6 +116,7 @@ class Call:
         connection = owner.take()
         if connection is None:
             connection = await owner.open(min(self._deadline, loop.time() + request.connect_s))
+        request.is_sent = True
         try:
             await self._ask(connection, head, body)
         except BaseException as error:

@@ -133,6 +133,7 @@ class EchoCall:
 
     async def __aenter__(self) -> EchoCall:
         request, delay_s = self._request, self._owner.delay_s
+        request.is_sent = True
         body = request.body
         if not isinstance(body, bytes):
             body = b"".join([piece async for piece in body])

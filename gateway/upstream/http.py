@@ -106,6 +106,7 @@ class HttpCall:
     async def __aenter__(self) -> HttpCall:
         request, owner = self._request, self._owner
         head_bytes(request, " HTTP/1.1\r\nhost: \r\n")  # refuses what would break out of its line
+        request.is_sent = True  # when exactly, only aiohttp knows
         try:
             async with asyncio.timeout_at(self._deadline) as self._scope:
                 response = await owner.session.request(

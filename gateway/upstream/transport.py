@@ -40,6 +40,8 @@ class UpstreamRequest(Struct, kw_only=True):
     body: bytes | AsyncIterator[bytes] = b""
     connect_s: float = 5.0
     head_s: float = 0.0
+    is_sent: bool = False
+    """Set by the transport once it has a connection: what is given up before that used nothing."""
 
 
 class Sink(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -126,6 +127,18 @@ async def test_who_is_turned_away_for_overload_leaves_no_row() -> None:
                 response.close()
             [row] = await rows_of(gateway)
     assert got.status == 503 and row.outcome == "disconnected"
+
+
+async def test_who_leaves_before_there_is_a_connection_used_nothing() -> None:
+    async with ScriptedUpstream(answer) as upstream:  # which waits for the rest of what is no HTTP: TLS never stands
+        text = two(upstream.url).replace("http://", "https://")
+        async with running_gateway(text, files=PRICES) as gateway:
+            asking = asyncio.create_task(gateway.post(CHAT, body_of("openai", "openai-plain", False)))
+            while not upstream.connections:
+                await asyncio.sleep(0)
+            asking.cancel()
+            [row] = await rows_of(gateway)
+    assert (row.outcome, row.attempts, row.prompt_tokens, row.cost_usd) == ("disconnected", 1, 0, Decimal(0))
 
 
 async def test_an_unknown_price_is_null_and_told_once() -> None:
