@@ -205,7 +205,7 @@ class MemoryStore(StateStore):
                     shelf.levels[key] = (level, now, now + forgotten_in(claim, level))
                 case Quota():
                     counted, ends_at = self._counted(claim, now)
-                    if counted + claim.amount > 0 or key in shelf.kept:
+                    if counted or claim.amount > 0:
                         shelf.kept[key] = _Kept(max(0, counted + claim.amount), ends_at)
         shelf.sweep()
 
