@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from gateway import __version__
-from gateway.attempts.shadow import Shadows
+from gateway.admin.status import merged
 from gateway.errors import ConfigError, ConfigErrors
-from gateway.plugin import Clock, TargetHealth
+from gateway.plugin import Clock
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reloader, Source
 from gateway.secret import Secret
@@ -93,28 +93,17 @@ class Api:
         """Say which configuration runs and how busy it is."""
         gateway = self._gateway
         snapshot = gateway.snapshot
-        shadows: Shadows = gateway.lasting.get("shadows", Shadows)
-        config = snapshot.config
-        lags = await gateway.group.gather("lag")
         return web.json_response(
             {
                 "version": __version__,
-                "phase": gateway.phase,
-                "digest": config.digest,
-                "in_flight": len(gateway.live),
-                "loop_lag_ms": {name: max(lag[name] for lag in lags) for name in lags[0]} if lags else None,
+                "digest": snapshot.config.digest,
                 "reloads": self._reloader.reloads,
                 "last_reload_failed": gateway.last_reload_failed,
-                "routes": [running.route.name for running in gateway.snapshot.routes],
+                "routes": [running.route.name for running in snapshot.routes],
                 "providers": [
                     {"name": p.name, "dialect": p.dialect, "enabled": p.enabled} for p in snapshot.providers.values()
                 ],
-                "shadows": {
-                    "in_flight": shadows.in_flight,
-                    "sent": shadows.sent,
-                    "left_out": shadows.left_out,
-                },
-                "targets": [_target(each) for each in snapshot.shared.health.among(snapshot.targets)],
+                **merged(await gateway.group.gather("status"), await gateway.group.gather("lag")),
             }
         )
 
@@ -203,22 +192,6 @@ def problem(status: int, message: str, retry_after_s: float | None = None) -> we
     """Return an error as JSON."""
     headers = {"retry-after": str(math.ceil(retry_after_s))} if retry_after_s is not None else None
     return web.json_response({"error": {"message": message}}, status=status, headers=headers)
-
-
-def _target(health: TargetHealth) -> dict[str, object]:
-    """Return what is known of a target. `why` says what its last failures were; times are seconds."""
-    breaker = health.breaker
-    first_token_s = health.first_token_s
-    return {
-        "target": health.name,
-        "breaker": breaker.state,
-        "why": breaker.why if breaker.failed or breaker.state != "closed" else "",
-        "probe_in_s": round(breaker.probe_in_s, 3),
-        "in_flight": health.in_flight,
-        "attempts": health.attempts,
-        "failures": health.failures,
-        "first_token_s": None if first_token_s is None else round(first_token_s, 6),
-    }
 
 
 def _host_name(host: str) -> str:

@@ -265,7 +265,9 @@ class Supervisor:
         assert self._hub_listener is not None
         if number == HUB:
             self._data.close()
-            hub = Hub(self._source, self._log, self._read, self._front, self._hub_listener, self._workers)
+            hub = Hub(
+                self._source, self._log, self._read, self._front, self._hub_listener, self._workers, self._lifeline
+            )
             return run_loop(hub.main())
         self._hub_listener.close()
         if self._admin is not None:

@@ -90,19 +90,27 @@ class GroupReloader(Reloader):
 
 
 class Hub:
-    """`listener` is the socket on which workers join."""
+    """`listener` is the socket on which `expected` workers join; `lifeline` ends when the supervisor has died."""
 
     def __init__(
-        self, source: Source, log: Logger, read: Read, front: Front, listener: socket.socket, expected: int
+        self,
+        source: Source,
+        log: Logger,
+        read: Read,
+        front: Front,
+        listener: socket.socket,
+        expected: int,
+        lifeline: int,
     ) -> None:
         self._source, self._log, self._read, self._front, self._listener = source, log, read, front, listener
-        self._expected = expected
+        self._expected, self._lifeline = expected, lifeline
         self._clock: Clock = SystemClock()
 
     async def main(self) -> int:
         """Serve until SIGTERM. Raises: ConfigError."""
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
+        loop.add_reader(self._lifeline, stopping.set)
         loop.add_signal_handler(signal.SIGTERM, stopping.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor says when
         self._log.batch_with(lambda flush: loop.call_later(FLUSH_S, flush))
@@ -138,6 +146,7 @@ class Hub:
         loop.add_signal_handler(signal.SIGHUP, lambda: gateway.spawn(reloader.try_reload("SIGHUP")))
         waiting = asyncio.ensure_future(self._announce(gateway, workers))
         await stopping.wait()
+        loop.remove_reader(self._lifeline)
         waiting.cancel()
         self._front.stop_watching()
         await self._front.stop()
