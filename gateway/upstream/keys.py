@@ -126,6 +126,7 @@ class Keys:
                 return None if but_not else (0, self.credentials[0])
             awake = [number for step in range(count) if (number := (self._next + step) % count) not in but_not]
         else:
+            self._resting.sweep()
             now, needed = self._now(), tokens(request)
             turn = [(self._next + step) % count for step in range(count)]
             untils = {number: self._held_until(number, model, needed, now) for number in turn}

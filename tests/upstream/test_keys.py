@@ -192,6 +192,14 @@ def test_nothing_is_asked_of_keys_while_none_rests_and_bodies_fit() -> None:
     assert bench.resting.least_bytes > 1 << 60
 
 
+def test_a_rest_that_is_over_is_forgotten_when_the_next_key_is_taken() -> None:
+    bench = Bench(1)
+    bench.learn(0, 429, retry_after="5", x_ratelimit_remaining_tokens="3")
+    bench.clock.advance(5.0)
+    assert bench.takes() == {0}
+    assert not bench.resting.keys
+
+
 def test_what_is_remembered_of_models_is_bounded() -> None:
     bench = Bench(1)
     for number in range(5000):
