@@ -19,8 +19,8 @@ from gateway.attempts.plan import Available, Plan
 from gateway.attempts.send import Sender
 from gateway.attempts.shadow import Shadowing
 from gateway.attempts.told import tell, tell_to_stop
-from gateway.chain import Chain
-from gateway.errors import GatewayError, TargetSkipped, Unavailable, UpstreamError
+from gateway.chain import Chain, as_gateway_error
+from gateway.errors import GatewayError, InternalError, TargetSkipped, Unavailable, UpstreamError
 from gateway.exchange import Attempt, Exchange, Reply
 from gateway.plugin import Log
 from gateway.relay import Pumped
@@ -208,11 +208,15 @@ class Waiting:
             if self.error is not None and self._task.cancelled():
                 raise self.error
             reply = self._task.result()
-        except GatewayError as error:
-            self.error = error
-            return await client.close(self.exchange.dialect.render_error_event(error, self.exchange.id))
+            if isinstance(reply.body, bytes) and not self._fits(reply):
+                raise InternalError("the answer came in a form that a stream under way cannot take")
+        except Exception as error:  # a plugin's among them: the head is out, so that only an error event can tell
+            failure = self.error = as_gateway_error(error)
+            if failure is not error:
+                failure.__cause__ = error
+            return await client.close(self.exchange.dialect.render_error_event(failure, self.exchange.id))
         self.exchange.first_token_at_s = self.exchange.first_token_at_s or self.exchange.deadline.now()
-        if isinstance(reply.body, bytes):  # a plugin's `attempt` answered with a finished body: too late for its status
+        if isinstance(reply.body, bytes):  # a plugin's `attempt` answered with a whole stream
             return await client.close(reply.body)
         self._source = reply.body  # type: ignore[assignment]  # every source the gateway makes is one
         assert self._source is not None
@@ -220,6 +224,11 @@ class Waiting:
             return await self._source.pump(client, status, headers)
         finally:
             self.error = self._source.error
+
+    def _fits(self, reply: Reply) -> bool:
+        """Return whether a finished body may stand in the stream whose head is out."""
+        kind = reply.headers.get(hdrs.CONTENT_TYPE, "")
+        return reply.status < 400 and kind.partition(";")[0] == self.exchange.dialect.stream_type.partition(";")[0]
 
     def _abort(self, error: GatewayError) -> None:
         """End with `error`: the head is out, so an error event must say it."""

@@ -132,7 +132,13 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what escaped the pipeline, which nothing should and the pipeline has logged: bare, and close."""
+        """Answer what escaped the pipeline, which nothing should and the pipeline has logged: bare, and close.
+
+        Raises: ConnectionError when an answer has begun: a second one would stand in its body and make it look whole.
+        """
+        if request.writer.output_size > 0:
+            self.abort()
+            raise ConnectionError("an answer has begun already")
         response = web.Response(status=status, body=ESCAPED, content_type="application/json")
         response.force_close()
         return response

@@ -6,7 +6,7 @@ import asyncio
 import json
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,17 @@ class _Hurried(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         return super().select(None if timeout is None else timeout / self._speed)
+
+
+def hurried(main: Callable[[], Awaitable[None]]) -> None:
+    """Run `main` where a minute takes half a second."""
+
+    async def run() -> None:
+        async with asyncio.timeout(600):
+            await main()
+
+    with asyncio.Runner(loop_factory=HurriedLoop) as runner:
+        runner.run(run())
 
 
 class LoopClock:

@@ -9,7 +9,21 @@ import pytest
 
 from gateway.plugin import Unavailable
 from gateway.testing import Answer, Close, Gate, ReceivedRequest, ScriptedUpstream, Send, running_gateway
-from tests.endure.kit import NAMES, PATHS, TYPES, ask, config, error_at_the_end, quiet, spoken_by, stream_of, until_word
+from tests.endure.kit import (
+    NAMES,
+    PATHS,
+    TYPES,
+    LoopClock,
+    ask,
+    code,
+    config,
+    error_at_the_end,
+    hurried,
+    quiet,
+    spoken_by,
+    stream_of,
+    until_word,
+)
 from tests.server.raw import post, raw_client
 
 FAULTY = '''
@@ -77,3 +91,68 @@ def dechunked(wire: bytes) -> bytes:
         body += rest[: int(size, 16)]
         assert rest[int(size, 16) :].startswith(b"\r\n")
         rest = rest[int(size, 16) + 2 :]
+
+
+LATE = '''
+    """Raises, or answers with a page, long after the head went out with a keep-alive."""
+    import asyncio
+    from gateway.plugin import Plugin, Reply
+
+    class Late(Plugin):
+        async def attempt(self, attempt, call_next):
+            await asyncio.sleep(20)
+            if attempt.exchange.request.headers.get("x-fault") == "page":
+                return Reply(200, {"content-type": "application/json"}, b'{"choices": []}')
+            raise RuntimeError("nobody expected this")
+'''
+
+
+@pytest.mark.parametrize("client", NAMES)
+def test_a_plugin_that_fails_behind_keep_alives_ends_the_stream_with_the_error_event(client: str) -> None:
+    async def main() -> None:
+        text = config("http://127.0.0.1:9", plugins="access_log, late")
+        async with running_gateway(text, plugins={"late": LATE}, clock=LoopClock()) as gateway:
+            for fault in ("raise", "page"):
+                async with raw_client(gateway) as raw:
+                    await raw.send(post(PATHS[client], ask(client), f"x-fault: {fault}", "Connection: close"))
+                    wire = await raw.reader.read()
+                assert wire.count(b"HTTP/1.1 ") == 1 and wire.startswith(b"HTTP/1.1 200 ")
+                assert error_at_the_end(client, dechunked(wire)) == code(client, "internal_error", "api_error")
+                assert b"nobody expected" not in wire and b"choices" not in wire
+            await quiet(gateway)
+            failed = gateway.events("request_failed")
+            assert [line["error_code"] for line in failed] == ["internal_error"] * 2 and failed[0]["plugin"] == "late"
+
+    hurried(main)
+
+
+ESCAPING = '''
+    """Answers with a body of its own that fails in the middle, in a way that nobody is prepared for."""
+    from gateway.plugin import Plugin, Reply
+
+    class Body:
+        error = None
+
+        async def pump(self, client, status, headers):
+            await client.open(status, headers, b"data: begun")
+            raise RuntimeError("out of everything")
+
+        async def close(self):
+            pass
+
+    class Escaping(Plugin):
+        async def handle(self, exchange, call_next):
+            return Reply(200, {"content-type": "text/event-stream"}, Body())
+'''
+
+
+async def test_what_nobody_is_prepared_for_drops_the_connection_and_is_logged() -> None:
+    text = config("http://127.0.0.1:9", plugins="access_log, escaping")
+    async with running_gateway(text, plugins={"escaping": ESCAPING}) as gateway:
+        async with raw_client(gateway) as raw:
+            await raw.send(post(PATHS["openai"], ask("openai")))
+            wire = await raw.rest()
+        assert wire.count(b"HTTP/1.1 ") == 1 and b"begun" in wire and not wire.endswith(b"0\r\n\r\n")
+        await quiet(gateway)
+        (line,) = gateway.events("request_failed")
+        assert "out of everything" in line["cause"]

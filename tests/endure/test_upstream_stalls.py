@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ from tests.endure.kit import (
     NAMES,
     PATHS,
     TYPES,
-    HurriedLoop,
     LoopClock,
     ask,
     code,
     config,
     error_at_the_end,
+    hurried,
     quiet,
     spoken_by,
     stream_of,
@@ -28,17 +27,6 @@ from tests.endure.kit import (
 )  # fmt: skip
 
 KEEP_ALIVES = {"openai": b": ", "anthropic": b"event: ping", "responses": b": ", "ollama": b" "}
-
-
-def hurried(main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` where a minute takes a second."""
-
-    async def run() -> None:
-        async with asyncio.timeout(600):
-            await main()
-
-    with asyncio.Runner(loop_factory=HurriedLoop) as runner:
-        runner.run(run())
 
 
 def head(name: str) -> bytes:
