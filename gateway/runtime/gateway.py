@@ -9,6 +9,7 @@ from typing import Any, Literal
 from gateway.exchange import Exchange
 from gateway.runtime.group import Alone, Answerer, Group
 from gateway.runtime.snapshot import Snapshot
+from gateway.runtime.status import teller
 from gateway.runtime.watchdog import Lag, Watchdog
 from gateway.telemetry import Logger
 
@@ -68,6 +69,7 @@ class Gateway:
         self.group: Group = Alone(self.answers)
         self.watchdog = Watchdog(log)
         self.answers["lag"] = self._tell_lag
+        self.answers["status"] = teller(self)
         self._background: set[asyncio.Task[Any]] = set()
 
     @property

@@ -11,7 +11,6 @@ import signal
 import socket
 from collections.abc import Callable
 
-from gateway.admin.status import teller
 from gateway.plugin import Clock
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.config import Config
@@ -81,7 +80,6 @@ class Life:
             self._now.set()
 
     async def _serve(self, gateway: Gateway, data: socket.socket) -> int:
-        gateway.answers["status"] = teller(gateway)
         reloader = Reloader(self.source, gateway, self.clock, tells=self.tells)
         server = Server(gateway, self.clock, descriptor_limit())
         await server.start([data])

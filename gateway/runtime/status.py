@@ -1,0 +1,47 @@
+"""How this process is, as it tells the others of its group."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from gateway.attempts.shadow import Shadows
+from gateway.runtime.group import Answerer
+from gateway.upstream.health import TargetHealth
+
+if TYPE_CHECKING:
+    from gateway.runtime.gateway import Gateway
+
+
+def teller(gateway: Gateway) -> Answerer:
+    """Return what answers `status` for this process."""
+
+    async def status(_: Any) -> dict[str, Any]:
+        snapshot = gateway.snapshot
+        shadows: Shadows = gateway.lasting.get("shadows", Shadows)
+        return {
+            "pid": os.getpid(),
+            "phase": gateway.phase,
+            "digest": snapshot.config.digest,
+            "in_flight": len(gateway.live),
+            "shadows": {"in_flight": shadows.in_flight, "sent": shadows.sent, "left_out": shadows.left_out},
+            "targets": [facts_of(each) for each in snapshot.shared.health.among(snapshot.targets)],
+        }
+
+    return status
+
+
+def facts_of(health: TargetHealth) -> dict[str, Any]:
+    """Return what is known of a target. `why` says what its last failures were; times are seconds."""
+    breaker = health.breaker
+    first_token_s = health.first_token_s
+    return {
+        "target": health.name,
+        "breaker": breaker.state,
+        "why": breaker.why if breaker.failed or breaker.state != "closed" else "",
+        "probe_in_s": round(breaker.probe_in_s, 3),
+        "in_flight": health.in_flight,
+        "attempts": health.attempts,
+        "failures": health.failures,
+        "first_token_s": None if first_token_s is None else round(first_token_s, 6),
+    }
