@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
 WORST = {"closed": 0, "half_open": 1, "open": 2}
 
 

@@ -73,7 +73,7 @@ async def first(
 
 
 class Reloader:
-    """Replaces the snapshot on demand, one reload at a time. One that `tells` logs them: in a group one process does."""
+    """Replaces the snapshot on demand, one reload at a time. One that `tells` logs them: in a group, one process."""
 
     def __init__(self, source: Source, gateway: Gateway, clock: Clock, *, tells: bool = True) -> None:
         self._source, self._gateway, self._clock = source, gateway, clock
