@@ -10,7 +10,7 @@ import pytest
 from tests.soak import report
 from tests.soak.client import CHAT, PATHS, told
 from tests.soak.figures import FIGURES, cancel, cuts, hostile, overload, reload, secrets, sigterm, slow, streams
-from tests.soak.figures.limits import BURST, RATE, excess
+from tests.soak.figures.limits import BURST, RATE, excess, shortfall
 from tests.soak.figures.memory import growth_per_100k
 from tests.soak.row import Row, not_built
 
@@ -83,6 +83,14 @@ def test_one_admission_too_many_is_found_wherever_it_lies() -> None:
     rest = [(n / RATE, n / RATE) for n in range(1, 500)]
     assert excess(at_once + rest) == pytest.approx(0)
     assert excess([*at_once, *rest, (1.0, 1.0)]) == pytest.approx(1)
+
+
+def test_admissions_that_were_due_and_did_not_come_are_found() -> None:
+    admitted = [(n / RATE, n / RATE) for n in range(5 * RATE)]
+    refused = [(n / 10, n / 10) for n in range(51)]
+    assert shortfall(admitted, refused) == 0
+    assert shortfall(admitted[20:], refused) == pytest.approx(20 / (5 * RATE), abs=0.002)
+    assert shortfall(admitted, [*refused, (100.0, 100.0)]) < BURST / RATE / 5  # nobody asked: the bucket was full
 
 
 def test_growth_is_the_slope_of_memory() -> None:
