@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.attempts.shadow import Shadows
 from gateway.chain import Chain, as_gateway_error
 from gateway.dialects.table import DIALECTS
-from gateway.errors import BadRequest, InternalError
+from gateway.errors import BadRequest, GatewayError, InternalError, PermissionDenied
 from gateway.exchange import DEFAULT_TIMEOUTS, ClientRequest, Deadline, Exchange, Reply
 from gateway.plugin import Clock
 from gateway.pricing import plain
@@ -53,7 +53,11 @@ class Pipeline:
         async def answer(exchange: Exchange, snapshot: Snapshot) -> Reply:
             exchange.dialect = DIALECTS[paths.guess_dialect(head)]
             exchange.closes = True
-            error = BadRequest(f"malformed HTTP: {' '.join(message.split())[:200]}")
+            # SECURITY: what aiohttp (3.14) shows of a line that is too long may be the beginning of a credential.
+            problem, _, line = message.partition(" when reading: ")
+            error: GatewayError = BadRequest(f"malformed HTTP: {' '.join(problem.split())[:200]}")
+            if line[2:9].lower() == "bearer " and snapshot.chain.identifiers:
+                error = PermissionDenied("the token is refused: it is longer than any")
             return await routeless(exchange, snapshot, raiser(error))
 
         return await self._serve(http, answer)

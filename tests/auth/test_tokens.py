@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -179,6 +180,17 @@ async def test_without_an_audience_of_ones_own_a_token_for_somebody_is_refused()
     async with running_gateway(home, clock=ManualClock(time=NOW)) as gateway:
         assert await status(gateway, signed(without("aud"))) == 200
         assert await status(gateway, signed(GOOD)) == 403
+
+
+@pytest.mark.parametrize("length", [8_200, 16_000])
+async def test_a_token_longer_than_a_header_may_be_is_403_too_and_not_repeated(length: int) -> None:
+    async with running_gateway(HOME) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+        head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nauthorization: Bearer "
+        writer.write(head + b"a" * length + b".b.c\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 403 ") and b'"permission_error"' in answer and b"aaa" not in answer
 
 
 def test_a_megabyte_is_refused_before_it_is_decoded() -> None:
