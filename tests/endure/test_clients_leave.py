@@ -7,7 +7,20 @@ import asyncio
 import pytest
 
 from gateway.testing import Answer, ReceivedRequest, RunningGateway, ScriptedUpstream, Send, Stall, running_gateway
-from tests.endure.kit import NAMES, PATHS, TYPES, ask, batches, config, descriptors, quiet, spoken_by, until_word
+from tests.endure.kit import (
+    NAMES,
+    PATHS,
+    TYPES,
+    LoopClock,
+    ask,
+    batches,
+    config,
+    descriptors,
+    hurried,
+    quiet,
+    spoken_by,
+    until_word,
+)  # fmt: skip
 from tests.server.raw import post, raw_client
 
 PAIRS = [(client, target) for client in NAMES for target in NAMES]
@@ -64,3 +77,23 @@ async def test_three_hundred_that_leave_leak_no_descriptor_task_place_or_count()
         lines = gateway.events("request")
         assert len(lines) == 316 and {line["outcome"] for line in lines} == {"disconnected"}
         assert {each.breaker.state for each in health.among(gateway.core.snapshot.targets)} == {"closed"}
+
+
+@pytest.mark.parametrize("client", NAMES)
+def test_an_upstream_is_closed_when_its_client_leaves_behind_keep_alives(client: str) -> None:
+    """The head has gone out with a keep-alive, and no target has answered yet."""
+
+    async def main() -> None:
+        async with (
+            ScriptedUpstream(script) as upstream,
+            running_gateway(config(upstream.url), clock=LoopClock()) as gateway,
+        ):
+            async with raw_client(gateway) as raw:
+                await raw.send(post(PATHS[client], ask(client, text="silent")))
+                assert (await raw.reader.read(4096)).startswith(b"HTTP/1.1 200 ")
+            await upstream.wait_closed(0)
+            await quiet(gateway)
+            (line,) = gateway.events("request")
+            assert (line["outcome"], line["status"]) == ("disconnected", 499)
+
+    hurried(main)
