@@ -82,6 +82,8 @@ class AccessLog(Plugin):
             "completion_tokens": None if usage is None else usage.completion_tokens,
             "cost_usd": None if exchange.cost_usd is None else float(exchange.cost_usd),
         }
+        if usage is not None and usage.estimated:
+            fields["estimated"] = True
         if self._bodies:
             fields["request_body"] = request.body.decode("utf-8", "replace")
             fields["answer"] = "".join(exchange.notes.get("access_log", ()))

@@ -165,6 +165,18 @@ async def test_debug_tells_the_arithmetic() -> None:
     ]
 
 
+async def test_an_estimate_says_so_in_head_line_and_row() -> None:
+    async with ScriptedUpstream(answer) as upstream:
+        async with running_gateway(two(upstream.url), files=PRICES) as gateway:
+            told = await gateway.post(CHAT, body_of("openai", "openai-plain", False))
+            silent = await gateway.post(CHAT, body_of("openai", "openai-plainsilent", False))
+            newer, older = await rows_of(gateway)
+            lines = gateway.events("request")
+    assert (told.headers.get("x-gateway-estimated"), silent.headers["x-gateway-estimated"]) == (None, "true")
+    assert (older.estimated, newer.estimated) == (False, True)
+    assert ["estimated" in line for line in lines] == [False, True]
+
+
 async def test_echo_is_free_and_counts_its_tokens() -> None:
     async with running_gateway("ledger: sqlite:r.db\nroutes: [{name: e, targets: [echo/echo]}]") as gateway:
         got = await gateway.post(CHAT, {"model": "x", "messages": [{"role": "user", "content": "Hi"}]})
