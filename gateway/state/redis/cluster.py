@@ -14,8 +14,8 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from gateway.errors import StateLost
 from gateway.state.breaker import FAILURES, TIMEOUT_S, Breaker, Warn
 from gateway.state.redis.fleet import Fleet, login_of
-from gateway.state.redis.link import Link, LinkLost, Orphan
-from gateway.state.redis.shard import Shard
+from gateway.state.redis.link import CONNECT_S, Link, LinkLost, Orphan
+from gateway.state.redis.shard import LATE, Shard
 from gateway.state.url import Address, StateUrl
 
 HOPS: Final = 3
@@ -131,9 +131,12 @@ class Cluster(Fleet):
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
             self._refreshing.add_done_callback(self._looked)
         try:
-            await asyncio.shield(self._refreshing)
+            async with asyncio.timeout(TIMEOUT_S):
+                await asyncio.shield(self._refreshing)
         except LinkLost as error:
             raise self._breaker.failed(str(error)) from error
+        except TimeoutError:
+            raise self._breaker.failed(LATE) from None
         self._breaker.succeeded()
 
     def _looked(self, task: asyncio.Task[None]) -> None:
@@ -155,7 +158,7 @@ class Cluster(Fleet):
         asked = [asyncio.ensure_future(self._ask(address)) for address in nodes[:ASKED]]
         why = "no node answers"
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(CONNECT_S):
                 for each in asyncio.as_completed(asked):
                     try:
                         self._learn(await each)

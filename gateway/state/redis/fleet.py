@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any, Final, Protocol
 
 from redis.exceptions import ResponseError
 
-from gateway.state.breaker import TIMEOUT_S, Warn
+from gateway.errors import ConfigError
+from gateway.state.breaker import Warn
 from gateway.state.redis.link import Link, LinkLost, Login, Orphan
 from gateway.state.redis.shard import Shard
 from gateway.state.url import Address, StateUrl
 
-ASKED_S: Final = 0.04
-"""How long all sentinels together are waited for, which leaves time to connect to the master they name."""
+ASKED_S: Final = 0.3
+"""How long sentinels are waited for while no majority has spoken, which leaves time to connect to the master."""
 
 
 class Fleet(Protocol):
@@ -83,8 +85,13 @@ class One(Fleet):
 
 
 def login_of(url: StateUrl, ca: Path | None) -> Login:
-    """Return how to reach the servers that hold keys."""
-    return Login(url.username, url.password, url.db, url.tls, ca)
+    """Return how to reach the servers that hold keys. Raises: ConfigError, when `ca` is no file of authorities."""
+    try:
+        tls = ssl.create_default_context(cafile=ca) if url.tls else None
+    except (OSError, ssl.SSLError) as error:
+        problem = f'the file "{url.ca}" holds no authorities: {error}'
+        raise ConfigError(problem, path="state", cure="ca= is a PEM file") from error
+    return Login(url.username, url.password, url.db, tls)
 
 
 def one(url: StateUrl, ca: Path | None, warn: Warn) -> One:
@@ -92,7 +99,7 @@ def one(url: StateUrl, ca: Path | None, warn: Warn) -> One:
     login = login_of(url, ca)
     dial: Callable[[], Awaitable[Link]]
     if url.kind == "sentinel":
-        sentinels = Sentinels(url, login, Login(url.sentinel_username, url.sentinel_password, 0, url.tls, ca))
+        sentinels = Sentinels(url, login, Login(url.sentinel_username, url.sentinel_password, 0, login.tls))
         dial = sentinels.dial
     else:
         dial = _Fixed(url.addresses[0], login).dial
@@ -128,17 +135,29 @@ class Sentinels:
         return link
 
     async def _master(self) -> Address:
+        """Return what most sentinels name; one that is cut off may be behind, or silent."""
         asked = [asyncio.ensure_future(self._ask(address)) for address in self._url.addresses]
+        named: Counter[Address] = Counter()
+        why = "do not answer"
         try:
-            await asyncio.wait(asked, timeout=min(ASKED_S, TIMEOUT_S))
-            done = [each for each in asked if each.done() and not each.cancelled() and each.exception() is None]
-            named = Counter(master for each in done if (master := each.result()) is not None)
+            for each in asyncio.as_completed(asked, timeout=ASKED_S):
+                try:
+                    master = await each
+                except LinkLost:
+                    continue
+                if master is None:
+                    why = "know no such service"
+                    continue
+                named[master] += 1
+                if named[master] > len(asked) // 2:
+                    return master
+        except TimeoutError:
+            pass
         finally:
-            for each in asked:
-                each.cancel()
+            for task in asked:
+                task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         if not named:
-            why = "know no such service" if done else "do not answer"
             raise LinkLost(f"the sentinels {why}")
         return named.most_common(1)[0][0]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio.connection import Connection, SSLConnection
@@ -23,6 +23,8 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.state.breaker import GRACE_S, TIMEOUT_S
 from gateway.state.url import Address
 
+CONNECT_S: Final = 1.0
+"""What making a connection may take, beside those who wait for it: TLS and a login to a far server are five trips."""
 WAITING: Final = 20_000
 """Answers waited for at once; more are refused, since they could not come in time."""
 
@@ -40,8 +42,7 @@ class Login:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     db: int = 0
-    tls: bool = False
-    ca: Path | None = None
+    tls: ssl.SSLContext | None = None
 
 
 class _Call:
@@ -77,15 +78,16 @@ class Link:
             "password": login.password,
             "protocol": 2,
             "socket_timeout": None,
-            "socket_connect_timeout": TIMEOUT_S,
+            "socket_connect_timeout": CONNECT_S,
             "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
             "health_check_interval": 0,
         }
-        if login.tls:
-            options |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
-            options |= {"ssl_ca_certs": str(login.ca)} if login.ca is not None else {}
-            connection: Connection = SSLConnection(**options)
+        if login.tls is not None:
+            # Its own context would read all of the system's authorities anew for every connection: 20 ms.
+            secure = SSLConnection(**options)
+            secure.ssl_context.context = login.tls
+            connection: Connection = secure
         else:
             connection = Connection(**options)
         try:

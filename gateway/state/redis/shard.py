@@ -10,7 +10,7 @@ from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError,
 
 from gateway.errors import StateLost
 from gateway.state.breaker import FAILURES, TIMEOUT_S, Breaker, Warn
-from gateway.state.redis.link import Link, LinkLost, Orphan
+from gateway.state.redis.link import CONNECT_S, Link, LinkLost, Orphan
 
 LATE = f"no answer within {TIMEOUT_S * 1000:.0f} ms"
 
@@ -88,7 +88,8 @@ class Shard:
             self._link.close()
 
     async def _connected(self) -> Link:
-        """Return the connection, made anew by the first who finds it gone; the others wait for the same."""
+        """Return the connection, made anew by the first who finds it gone; the others wait for the same, and who gives
+        up waiting does not end it."""
         if self._link is not None and not self._link.is_closed:
             return self._link
         if self._dialing is None:
@@ -98,10 +99,10 @@ class Shard:
 
     async def _connect(self) -> Link:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(CONNECT_S):
                 self._link = await self._dial()
         except TimeoutError:
-            raise LinkLost(LATE) from None
+            raise LinkLost(f"no connection within {CONNECT_S:.0f} s") from None
         return self._link
 
     def _dialed(self, task: asyncio.Task[Link]) -> None:
