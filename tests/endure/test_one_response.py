@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from gateway.plugin import Unavailable
-from gateway.testing import Answer, Close, Gate, ReceivedRequest, ScriptedUpstream, Send, running_gateway
+from gateway.testing import Answer, Close, Gate, ReceivedRequest, ScriptedUpstream, Send, Stall, running_gateway
 from tests.endure.kit import (
     NAMES,
     PATHS,
@@ -156,3 +156,26 @@ async def test_what_nobody_is_prepared_for_drops_the_connection_and_is_logged() 
         await quiet(gateway)
         (line,) = gateway.events("request_failed")
         assert "out of everything" in line["cause"]
+
+
+@pytest.mark.parametrize("client", NAMES)
+def test_an_abort_behind_keep_alives_is_the_error_event_at_once(client: str) -> None:
+    """As at the end of the grace period, when no target has answered yet."""
+
+    async def main() -> None:
+        async with (
+            ScriptedUpstream([Stall()]) as upstream,
+            running_gateway(config(upstream.url), clock=LoopClock()) as gateway,
+            raw_client(gateway) as raw,
+        ):
+            await raw.send(post(PATHS[client], ask(client), "Connection: close"))
+            wire = await raw.reader.read(4096)
+            assert wire.startswith(b"HTTP/1.1 200 ")
+            for exchange in list(gateway.core.live):
+                exchange.abort(Unavailable("enough"))
+            wire += await raw.reader.read()
+            assert wire.count(b"HTTP/1.1 ") == 1
+            assert error_at_the_end(client, dechunked(wire)) == code(client, "overloaded", "overloaded_error")
+            await upstream.wait_closed()
+
+    hurried(main)
