@@ -35,7 +35,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the bare numbers")
     parser.add_argument("--publish", action="store_true", help="put the table into docs/reliability.md")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.publish and (options.only or options.tiny):
+        parser.error("--publish wants the whole table: leave out --only and --tiny")
+    return options
 
 
 async def one(name: str, size: Size) -> list[Row]:

@@ -3,7 +3,7 @@
 It prints `{"port": N}` and serves until it is ended. A POST is obeyed by the order in its body, which travels in the
 user's text and so through every dialect:
 
-    soak:plain:SIZE · soak:delay:MS · soak:stream:EVENTS:PACE_MS · soak:held:EVENTS (one event, the rest on `/release`)
+    soak:plain:SIZE · soak:delay:MS · soak:stream:EVENTS:PACE_MS · soak:held:EVENTS:PACE_MS (one, the rest on `/release`)
     soak:silent · soak:begun (one event, then nothing) · soak:cut:BYTES:RESET (that many bytes of the stream, then gone)
     soak:flood:MB:PACE_MS (60 kB at a time, no faster than it is read) · soak:tell (a 400 that repeats the credentials it was sent)
 
@@ -85,6 +85,8 @@ def wire(count: int) -> bytes:
     return STREAM_HEAD + b"".join(chunks(count)) + LAST
 
 
+TICK, TICK_S = chunk(event({"content": "tick "})), 20.0
+"""What a held stream says while it waits: proxies give up after a minute of silence."""
 FLOOD = chunk(event({"content": "x" * 60_000}))
 
 
@@ -213,6 +215,11 @@ class Session(asyncio.Protocol):
         self._begin(count, pace_ms or 50)
         self._facts.holding.add(self)
         self._facts.counts["held"] += 1
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._transport.write(TICK)
+        self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def _do_cut(self, at: int, reset: int, head: bytes) -> None:
         self._transport.write(wire(CUT_EVENTS)[:at])
@@ -248,6 +255,8 @@ class Session(asyncio.Protocol):
         self._transport.write(STREAM_HEAD + first + second)
 
     def _go_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._loop.call_later(self._pace_s, self._next)
 
     def _next(self) -> None:
