@@ -105,7 +105,11 @@ class Auth(Plugin):
             self._issuer.begin()
         if self._keys or self._has_tokens:
             return
-        if self._may_be_open and self._is_open():
+        try:
+            is_open = self._is_open()
+        except StateLost:  # until the ledger can be read nobody gets in, and the gateway starts nevertheless
+            return
+        if is_open:
             if not self.services.is_loopback:
                 self.services.log.warning(
                     "auth_open", warning="no key is configured and others can connect: everybody may use this gateway"

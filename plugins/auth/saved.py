@@ -9,6 +9,8 @@ from gateway.plugin import Clock, Ledger, Log, Principal, SavedKey, StateLost, c
 
 EVERY_S = 0.5
 """So that what another process saved or revoked holds within a second."""
+READ_S = 5.0
+"""How long one reading may take: a start waits for the first."""
 STALE_S = 30.0
 """How long the last list serves while the ledger cannot be read. After it a revoked key might still be let in, so no
 saved key is."""
@@ -71,7 +73,8 @@ class SavedKeys:
         """Read the list once; a ledger that cannot be read leaves the last one."""
         began_s = self._clock.monotonic()
         try:
-            listed = await self._ledger.keys()
+            async with asyncio.timeout(READ_S):
+                listed = await self._ledger.keys()
         except Exception as error:  # whatever a store's driver raises: the list of before serves, and grows old
             if not self._is_failing:
                 self._log.warning("saved_keys_unreadable", error=f"{type(error).__name__}: {error}")

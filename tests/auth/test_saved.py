@@ -105,3 +105,19 @@ async def test_a_lost_ledger_keeps_known_keys_for_a_while_and_then_says_503(tmp_
         assert await status(gateway, "k-filed") == 200
         assert (await ask(gateway)).status == 401
         assert len(gateway.events("saved_keys_unreadable")) == 1
+
+
+async def test_a_ledger_that_is_away_at_the_start_lets_nobody_in_and_keeps_nothing_else_from_starting() -> None:
+    more = "{{auth: {{anonymous: when_unconfigured{}}}}}"
+    nowhere = (
+        "ledger: 'postgresql://127.0.0.1:1/none'\nplugins: ["
+        + more
+        + "]\n"
+        + ROUTES.replace("{", "{{").replace("}", "}}")
+    )
+    async with running_gateway(nowhere.format("")) as gateway:
+        assert (await gateway.get("/health")).status == 200
+        for headers in ({}, bearer("any")):
+            assert code(await ask(gateway, headers)) == (503, "state_unavailable")
+    async with running_gateway(nowhere.format(f", keys: [{entry('filed', 'k-filed')}]")) as gateway:
+        assert [await status(gateway, key) for key in ("k-filed", "other")] == [200, 503]
