@@ -23,12 +23,11 @@ import uvloop
 
 from gateway.ledger.ledger import Ledger, Row
 from gateway.ledger.opened import ledger_at
-from gateway.ledger.schema import ROWS, SUMMED, SUMS, TAGS
+from gateway.ledger.schema import GROUPS, ROWS, SUMMED, SUMS, TAGS
 from gateway.telemetry import Logger, new_request_id
 
 CHUNK = 500_000
 ROUNDS = 5
-COLUMN_OF = {"model": "model_requested"}
 # Each row's facts are digits of one random number r: cheap, and independent enough.
 _ROW = """
 INSERT INTO ledger_rows SELECT
@@ -43,11 +42,13 @@ INSERT INTO ledger_rows SELECT
     '[{"target":"provider' || (t / 3) || '/model-' || t || '","status":200,"started_ms":0.3,"ended_ms":812.5}]'
 FROM (SELECT n, r, p, m, (m + (r / 7 % 20 = 0)) % 12 AS t FROM
     (SELECT n, r, p, (p + r / 3 % 3) % 12 AS m FROM
-        (SELECT n, r, r / 1009 % 200 AS p FROM (SELECT value AS n, abs(random()) >> 8 AS r FROM generated))))
+        (SELECT n, r, r / 1009 % 200 AS p FROM dice)))
 """  # noqa: E501
-_GENERATED = (
-    "WITH RECURSIVE generated(value) AS (SELECT :first UNION ALL SELECT value + 1 FROM generated WHERE value < :last)"
-)
+# MATERIALIZED: else random() is asked anew wherever r stands.
+_GENERATED = """
+WITH RECURSIVE generated(value) AS (SELECT :first UNION ALL SELECT value + 1 FROM generated WHERE value < :last),
+    dice(n, r) AS MATERIALIZED (SELECT value, abs(random()) >> 8 FROM generated)
+"""
 _ADDED = """
 INSERT INTO {table} ({keys}, {sums}) SELECT {shown}, count(*), sum(outcome = 'failed'), sum(cost_nano_usd IS NULL),
     sum(prompt_tokens), 0, 0, sum(completion_tokens), 0, coalesce(sum(cost_nano_usd), 0),
@@ -74,9 +75,16 @@ def fill(path: Path, rows: int, days: int) -> None:
     print(f"{rows:,} rows made in {time.perf_counter() - began:.0f} s", flush=True)
     for _, statement in indexes:
         db.execute(statement)
+    whole = SUMMED[3600, GROUPS].name
+    columns = ["principal", "model_requested", "target", "route", "status", "outcome"]
+    add(db, whole, ["start", *GROUPS], ["CAST(ts AS INTEGER) / 3600 * 3600", *columns])
     for (seconds, groups), table in SUMMED.items():
-        shown = [f"CAST(ts AS INTEGER) / {seconds} * {seconds}", *(COLUMN_OF.get(name, name) for name in groups)]
-        add(db, table.name, ["start", *groups], shown)
+        if table.name != whole:  # from the sums that are there: there are fewer of them than rows
+            names, sums = ", ".join(groups), ", ".join(f"sum({each})" for each in SUMS)
+            db.execute(
+                f"INSERT INTO {table.name} SELECT start / {seconds} * {seconds}, {names}, {sums} FROM {whole} "
+                f"GROUP BY start / {seconds} * {seconds}, {names}"
+            )
     add(
         db,
         TAGS.name,
