@@ -16,9 +16,26 @@ from gateway.plugin import Clock
 from gateway.relay.whole import send_whole
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.reload import Reloader, Source
-from gateway.server.connection import Connection
+from gateway.server.connection import Acceptor, Connection
 from gateway.server.listener import BACKLOG, address_of
 from gateway.telemetry import Logger
+
+MOST_CONNECTIONS = 64
+"""To the admin listener at once: they take descriptors that requests need, and nobody has shown a token yet."""
+
+
+class AdminConnection(Connection):
+    """A connection to the admin listener; above the most there may be, it is refused and closed."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it."""
+        super().connection_made(transport)
+        manager = self._manager
+        if manager is not None and len(manager.connections) > MOST_CONNECTIONS:
+            cast("asyncio.Transport", transport).write(Acceptor.REFUSAL % (len(Acceptor.BODY), Acceptor.BODY))
+            self.force_close()
 
 
 class Front:
@@ -74,10 +91,10 @@ class Front:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def _connection(self, gateway: Gateway) -> Connection:
+    def _connection(self, gateway: Gateway) -> AdminConnection:
         """Return a connection with the data listener's limits: here too, a client that drips would hold its place."""
         assert self._runner is not None
-        return Connection(
+        return AdminConnection(
             self._runner.server,
             loop=asyncio.get_running_loop(),
             limits=lambda: gateway.snapshot.config.server,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
 import socket
 from pathlib import Path
 
@@ -81,3 +83,22 @@ async def test_the_admin_listener_waits_no_longer_for_a_head(tmp_path: Path, pie
             assert answer is not None and answer.status == 400 and "message" in json.loads(answer.body)["error"]
             assert "server" not in answer.headers and await client.rest() == b""
         assert (await gateway.get("/api/status", gateway.admin))[0] == 200
+
+
+async def test_a_crowd_at_the_admin_listener_takes_no_descriptors_from_requests(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(config("http://127.0.0.1:9"))
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))  # noqa: E731
+    async with process(tmp_path, prepare=few) as gateway, contextlib.AsyncExitStack() as stack:
+        port = int(gateway.admin.rpartition(":")[2])
+        crowd = [await stack.enter_async_context(raw_client(port)) for _ in range(200)]
+        told = await crowd[-1].answer()
+        assert told is not None and told.status == 503 and told.headers["retry-after"] == "1"
+        assert await crowd[-1].rest() == b""
+        for _ in range(20):
+            async with raw_client(gateway.port) as client:
+                await client.send(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n")
+                answer = await client.answer()
+                assert answer is not None and answer.status == 200
+        await crowd[0].send(b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        answer = await crowd[0].answer()
+        assert answer is not None and answer.status == 200
