@@ -23,6 +23,7 @@ from aiohttp import ClientSession, web
 
 from gateway import credentials
 from gateway.amounts import MoneyRate, Rate
+from gateway.answered import answer
 from gateway.chat import (
     ChatReply,
     ChatRequest,
@@ -77,7 +78,7 @@ __all__ = [
     "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout", "Route", "Row", "SavedKey", "Services",
     "Start", "StateLost", "StateStore", "Stop", "Taken", "Target", "TargetHealth", "TargetSkipped", "Text",
     "TextDelta", "Timeouts", "ToolCall", "ToolCallDelta", "ToolResult", "TooLarge", "Unauthenticated", "Unavailable",
-    "UpstreamError", "Usage", "credentials", "fold", "web",
+    "UpstreamError", "Usage", "answer", "credentials", "fold", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")

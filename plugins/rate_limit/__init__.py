@@ -124,7 +124,7 @@ class RateLimit(Plugin):
         corrections: list[Claim] = [*held.leases]
         if held.tokens:
             used = exchange.usage.total_tokens if exchange.usage is not None else None
-            if used is None and exchange.status >= 400:
+            if used is None and (exchange.status >= 400 or not exchange.attempts):
                 used = 0
             if used is not None:
                 corrections += [
