@@ -22,7 +22,7 @@ from tests.soak.figures import FIGURES
 from tests.soak.report import PAGE, about, published, table, text_of, word
 from tests.soak.row import Row, Size, progress
 
-LIMIT_S: dict[Size, float] = {"tiny": 60.0, "short": 180.0, "long": 900.0}
+LIMIT_S: dict[Size, float] = {"tiny": 60.0, "short": 400.0, "long": 1200.0}
 """A figure that takes longer is stuck."""
 
 
