@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from gateway.dialects.estimate import input_tokens
 from gateway.dialects.table import DIALECTS
 from gateway.plugin import Row
@@ -112,6 +110,8 @@ def ollama_events(told: bool) -> tuple[list[bytes], list[bytes], list[bytes]]:
 EVENTS = {
     "openai": openai_events, "anthropic": anthropic_events, "responses": responses_events, "ollama": ollama_events,
 }  # fmt: skip
+ARRIVED: dict[str, asyncio.Event] = {}
+"""Set when a request whose client will leave has reached the upstream, by request id."""
 FAILURES = {
     "openai": sse({"error": {"message": "broke", "type": "server_error", "code": None}}),
     "anthropic": sse({"type": "error", "error": {"type": "api_error", "message": "broke"}}, "error"),
@@ -152,6 +152,8 @@ def answer(request: ReceivedRequest) -> Answer:
     if ending == "limited":
         return reply_json({"error": {"message": "slow down", "type": "rate_limit_error"}}, 429)
     if ending in ("never", "leftbefore", "plainleft"):
+        if (arrived := ARRIVED.get(request.header("x-request-id"))) is not None:
+            arrived.set()
         return Stall()
     steps: dict[str, tuple[list[bytes], list[Step]]] = {
         "cut": (said, [Reset()]),
@@ -185,14 +187,15 @@ async def end(gateway: RunningGateway, client: str, model: str, request_id: str)
         async with gateway.session.post(gateway.url + PATHS[client], json=body, headers=headers) as response:
             seen = b""
             while b"world!" not in seen:
-                seen += await response.content.readany()
+                piece = await response.content.readany()
+                assert piece, seen
+                seen += piece
             response.close()
     else:
-        limit = aiohttp.ClientTimeout(total=0.15)
-        try:
-            await gateway.session.post(gateway.url + PATHS[client], json=body, headers=headers, timeout=limit)
-        except TimeoutError:
-            pass
+        arrived = ARRIVED[request_id] = asyncio.Event()
+        asking = asyncio.create_task(gateway.post(PATHS[client], body, headers=headers))
+        await arrived.wait()
+        asking.cancel()
 
 
 def wrong(row: Row, client: str, model: str) -> str:
@@ -220,7 +223,7 @@ def config(url: str) -> str:
     """Return a configuration in which every model of every dialect has a route, and costs 1 USD in and 2 out."""
     return f"""
         ledger: sqlite:rows.db
-        plugins: [{{timeouts: {{first_token: 400ms, idle: 400ms, total: 20s}}}}]
+        plugins: [{{timeouts: {{first_token: 3s, idle: 3s, total: 60s}}}}]
         providers:
           openai: {{dialect: openai_chat, base_url: {url}/v1, api_key: k}}
           anthropic: {{base_url: {url}, api_key: k}}

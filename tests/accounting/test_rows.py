@@ -10,7 +10,7 @@ import pytest
 
 from gateway.exchange import Attempt
 from gateway.server.record import waited_s
-from gateway.testing import ScriptedUpstream, reply_json, running_gateway
+from gateway.testing import ScriptedUpstream, Stall, reply_json, running_gateway
 from tests.accounting.endings import PRICES, answer, body_of, config, rows_of, whole
 
 CHAT = "/v1/chat/completions"
@@ -78,6 +78,29 @@ async def test_every_try_counts_and_the_row_is_their_sum() -> None:
     assert (row.attempts, row.target, row.cost_usd) == (2, "b/openai-x", Decimal("0.000018"))
 
 
+async def test_a_hedge_that_lost_is_paid_for_too() -> None:
+    def one_of_two(request: Any) -> Any:
+        slow = request.path.startswith("/slow")
+        return Stall() if slow else answer(request)
+
+    async with ScriptedUpstream(one_of_two) as upstream:
+        text = f"""
+            ledger: sqlite:rows.db
+            providers:
+              a: {{dialect: openai, base_url: {upstream.url}/slow/v1, api_key: k}}
+              b: {{dialect: openai, base_url: {upstream.url}/v1, api_key: k}}
+            routes: [{{name: both, targets: ["a/*", "b/*"], hedge: {{after: 20ms, budget: 100%}}}}]
+        """
+        async with running_gateway(text, files=PRICES) as gateway:
+            await gateway.post(CHAT, body_of("openai", "openai-whole", True))
+            [row] = await rows_of(gateway)
+    lost, won = row.tries
+    assert (lost["target"], lost["error"], lost["usage"]["completion"]) == ("a/openai-whole", "hedge_lost", 0)
+    assert (won["target"], won["usage"]) == ("b/openai-whole", {"prompt": 10, "completion": 4})
+    assert lost["usage"]["prompt"] > 0 and row.estimated  # it was at work on the prompt
+    assert (row.prompt_tokens, row.completion_tokens) == (lost["usage"]["prompt"] + 10, 4)
+
+
 @pytest.mark.parametrize(
     ("who", "status", "code"),
     [
@@ -127,6 +150,30 @@ async def test_who_is_turned_away_for_overload_leaves_no_row() -> None:
                 response.close()
             [row] = await rows_of(gateway)
     assert got.status == 503 and row.outcome == "disconnected"
+
+
+PARENT = """
+from gateway.plugin import Plugin, Reply, Usage
+
+class Flow(Plugin):
+    async def handle(self, exchange, call_next):
+        if "child" in exchange.request.headers:
+            return await call_next(exchange)
+        exchange.has_children = True  # as whoever runs child exchanges does
+        exchange.usage = Usage(prompt_tokens=100, completion_tokens=50)
+        return Reply(200, {"content-type": "application/json"}, b"{}")
+"""
+
+
+async def test_a_parent_has_no_tokens_and_no_cost_of_its_own() -> None:
+    async with ScriptedUpstream(answer) as upstream:
+        text = two(upstream.url, ", flow")
+        async with running_gateway(text, files=PRICES, plugins={"flow": PARENT}) as gateway:
+            await gateway.post(CHAT, body_of("openai", "openai-plain", False))
+            [row] = await rows_of(gateway)
+            [line] = gateway.events("request")
+    assert (row.prompt_tokens, row.completion_tokens, row.cost_usd) == (0, 0, Decimal(0))
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (100, 50)  # what its client is told
 
 
 async def test_who_leaves_before_there_is_a_connection_used_nothing() -> None:
