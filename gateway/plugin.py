@@ -71,7 +71,7 @@ from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStor
 from gateway.upstream.health import Breaker, Health, TargetHealth
 
 __all__ = [
-    "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim", "ClientRequest",
+    "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim", "ClientRequest",
     "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure", "GatewayError", "Health", "InternalError",
     "Lease", "Ledger", "Log", "Message", "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "Part",
     "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw",
@@ -82,6 +82,8 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+EXCHANGE = web.RequestKey("exchange", Exchange)
+"""Where a handler of a plugin's own path finds its exchange."""
 CallNext = Callable[[Any], Awaitable[Reply]]
 
 
@@ -180,7 +182,7 @@ class Plugin:
     def http_routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return paths of this plugin's own, served on the data listener inside the global plugins before it.
 
-        A handler finds its exchange, and so who asks, as `request["exchange"]`; it may raise a GatewayError.
+        A handler finds its exchange, and so who asks, as `request[EXCHANGE]`; it may raise a GatewayError.
         """
         return ()
 

@@ -9,6 +9,7 @@ from yarl import URL
 
 from gateway.errors import BadRequest, GatewayError, MethodNotAllowed, NotFound, TooLarge
 from gateway.exchange import Exchange, Reply
+from gateway.plugin import EXCHANGE
 from gateway.runtime.config import ServerConfig
 from gateway.runtime.snapshot import Owned
 from gateway.server.body import read_body
@@ -36,7 +37,7 @@ async def find(owned: Owned, exchange: Exchange, config: ServerConfig) -> Answer
     async def answer(_: Exchange) -> Reply:
         # Read here, within the limits, and found there by whatever the handler calls: text(), json(), read().
         request._read_bytes = await read_body(http, config.max_body_bytes, config.body_timeout_s)
-        request["exchange"] = exchange
+        request[EXCHANGE] = exchange
         try:
             response = await match.handler(request)
         except web.HTTPException as error:

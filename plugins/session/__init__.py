@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.plugin import (
+    EXCHANGE,
     BadRequest,
     ChatReply,
     Event,
@@ -112,7 +113,7 @@ class Session(Plugin):
                 f"context must be an object of at most {LARGEST_CONTEXT_BYTES // 1024} KiB", param="context"
             )
         meta = Meta(
-            principal=_name(request["exchange"]), created_at=self._clock.time(), ttl_s=float(ttl_s), context=context
+            principal=_name(request[EXCHANGE]), created_at=self._clock.time(), ttl_s=float(ttl_s), context=context
         )
         id = PREFIX + secrets.token_urlsafe(24)
         await self._state.put(_meta_key(id), encode(meta), meta.ttl_s)
@@ -120,12 +121,12 @@ class Session(Plugin):
 
     async def _show(self, request: web.Request) -> web.Response:
         id = request.match_info["id"]
-        meta = await self._find(id, request["exchange"])
+        meta = await self._find(id, request[EXCHANGE])
         return self._shown(id, meta, await self._stored(id), 200)
 
     async def _delete(self, request: web.Request) -> web.Response:
         id = request.match_info["id"]
-        await self._find(id, request["exchange"])
+        await self._find(id, request[EXCHANGE])
         await self._state.delete(_meta_key(id), _turns_key(id))
         return web.Response(status=204)
 
