@@ -71,14 +71,14 @@ from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStor
 from gateway.upstream.health import Breaker, Health, TargetHealth
 
 __all__ = [
-    "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim", "ClientRequest",
-    "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure", "GatewayError", "Health", "InternalError",
-    "Lease", "Ledger", "Log", "Message", "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "Part",
-    "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw",
-    "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout", "Route", "Row", "SavedKey", "Services",
-    "Start", "StateLost", "StateStore", "Stop", "Taken", "Target", "TargetHealth", "TargetSkipped", "Text",
-    "TextDelta", "Timeouts", "ToolCall", "ToolCallDelta", "ToolResult", "TooLarge", "Unauthenticated", "Unavailable",
-    "UpstreamError", "Usage", "answer", "credentials", "fold", "web",
+    "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim",
+    "ClientRequest", "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure", "GatewayError", "Health",
+    "InternalError", "Lease", "Ledger", "Log", "Message", "MethodNotAllowed", "ModelNotFound", "MoneyRate",
+    "NotFound", "Part", "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate",
+    "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout", "Route", "Row",
+    "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken", "Target", "TargetHealth",
+    "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "ToolCall", "ToolCallDelta", "ToolResult",
+    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "answer", "credentials", "fold", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
