@@ -15,27 +15,32 @@ def parse_taken(answer: list[Any]) -> Taken:
     """Return the decision of one script."""
     return Taken(
         allowed=answer[0] == 1,
-        refused=tuple(number for number, is_refused in enumerate(answer[2::3]) if is_refused),
+        refused=tuple(number for number, is_refused in enumerate(answer[2::3]) if is_refused == 1),
         retry_after_s=answer[1] * _US,
         left=tuple(answer[3::3]),
         reset_s=tuple(reset_us * _US for reset_us in answer[4::3]),
     )
 
 
-def merged(claims: Sequence[Claim], groups: Sequence[Sequence[int]], answers: Sequence[Taken]) -> Taken:
+def newly_taken(claims: Sequence[Claim], answer: list[Any]) -> list[Claim]:
+    """Return what a script that allowed `claims` took: all but the leases that their holders had already."""
+    return [claim for claim, mark in zip(claims, answer[2::3], strict=True) if mark != 2]
+
+
+def merged(
+    claims: Sequence[Claim], groups: Sequence[Sequence[int]], answers: Sequence[Taken], taken: Sequence[Claim]
+) -> Taken:
     """Return one decision for `claims`, whose numbers stand in `groups`, from the groups' answers.
 
-    What was taken before a later group refused has been given back, so that is what remains of it.
+    `taken` was given back when a later group refused, and what remained before is what remains of it.
     """
     allowed = all(answer.allowed for answer in answers)
     refused: list[int] = []
     left, reset_s = [0] * len(claims), [0.0] * len(claims)
-    is_taken = True
     for numbers, answer in zip(groups, answers, strict=True):
-        is_taken = is_taken and answer.allowed
         refused += [numbers[each] for each in answer.refused]
         for number, remains, reset in zip(numbers, answer.left, answer.reset_s, strict=True):
-            if is_taken and not allowed:
+            if not allowed and any(claims[number] is each for each in taken):
                 remains, reset = _before(claims[number], remains, reset)
             left[number], reset_s[number] = remains, reset
     retry_after_s = max(answer.retry_after_s for answer in answers)

@@ -20,7 +20,7 @@ from gateway.state.redis.cluster import Cluster
 from gateway.state.redis.fleet import Fleet, one
 from gateway.state.redis.link import Orphan
 from gateway.state.redis.scripts import ADD, PUSH, RENEW, SETTLE, TAKE, Script, arguments, milliseconds
-from gateway.state.redis.split import merged, parse_taken
+from gateway.state.redis.split import merged, newly_taken, parse_taken
 from gateway.state.store import Bucket, Claim, Lease, Quota, StateStore, Taken
 from gateway.state.url import StateUrl
 
@@ -123,7 +123,7 @@ class RedisStore(StateStore):
         refuse_twice(claims)
         groups = self._groups(claims)
         if len(groups) == 1:
-            return await self._take_group(list(claims), groups[0][0])
+            return (await self._take_group(list(claims), groups[0][0]))[0]
         return await self._take_split(claims, groups) if groups else NOTHING
 
     async def settle(self, claims: Sequence[Claim]) -> None:
@@ -150,13 +150,16 @@ class RedisStore(StateStore):
             numbers.append(number)
         return list(groups.values())
 
-    async def _take_group(self, claims: list[Claim], keys: list[str], *, look: bool = False) -> Taken:
+    async def _take_group(self, claims: list[Claim], keys: list[str], *, look: bool = False) -> tuple[Taken, list[Any]]:
+        """Return the decision, and the answer it was read from."""
+
         def orphan(answer: Any) -> None:
             if isinstance(answer, list) and answer[0] and not look:
-                self._spawn(self._give_back(claims))
+                self._spawn(self._give_back(newly_taken(claims, answer)))
 
         args = ["look" if look else "take", *arguments(claims)]
-        return parse_taken(await self._run(TAKE, keys, args, orphan))
+        answer = await self._run(TAKE, keys, args, orphan)
+        return parse_taken(answer), answer
 
     async def _take_split(self, claims: Sequence[Claim], groups: list[tuple[list[str], list[int]]]) -> Taken:
         """Take group by group; when one refuses, the others are only looked at and what was taken is given back."""
@@ -166,16 +169,17 @@ class RedisStore(StateStore):
         try:
             for keys, numbers in groups:
                 group = [claims[number] for number in numbers]
-                answers.append(await self._take_group(group, keys, look=is_refused))
-                is_refused = is_refused or not answers[-1].allowed
+                decision, answer = await self._take_group(group, keys, look=is_refused)
+                answers.append(decision)
+                is_refused = is_refused or not decision.allowed
                 if not is_refused:
-                    taken += group
+                    taken += newly_taken(group, answer)
         except BaseException:
             self._spawn(self._give_back(taken))
             raise
         if is_refused:
             await self._give_back(taken)
-        return merged(claims, [numbers for _, numbers in groups], answers)
+        return merged(claims, [numbers for _, numbers in groups], answers, taken)
 
     async def _give_back(self, claims: Sequence[Claim]) -> None:
         try:

@@ -1,6 +1,6 @@
 -- Takes all claims or none. KEYS: one a claim. ARGV: "take" or "look", then four a claim:
 --   b amount burst rate_per_s | l holder limit lifetime_ms | q amount limit lifetime_ms
--- Returns allowed, retry_after_us, then three a claim: refused, left, reset_us.
+-- Returns allowed, retry_after_us, then three a claim: refused (1; 2 says that the holder had the lease), left, reset_us.
 -- Times are microseconds of the server's own clock. If that was set back, what it said before counts as now.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -22,7 +22,7 @@ end
 for i, key in ipairs(KEYS) do
   local at = i * 4 - 2
   local kind, first, limit, third = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  local wait, state = 0, nil
+  local wait, state, had = 0, nil, false
   if kind == 'b' then
     local amount, level = tonumber(first), limit
     local kept = redis.call('GET', key)
@@ -47,7 +47,8 @@ for i, key in ipairs(KEYS) do
       redis.call('ZADD', key, latest, holder)
     end
     state = redis.call('ZCARD', key)
-    if state >= limit and not redis.call('ZSCORE', key, first) then
+    had = redis.call('ZSCORE', key, first)
+    if state >= limit and not had then
       local ends = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or now + third * 1000
       wait = math.max(1000, tonumber(ends) - now)
     end
@@ -63,7 +64,7 @@ for i, key in ipairs(KEYS) do
   end
   if wait > 0 then any_refused = 1 end
   retry = math.max(retry, wait)
-  seen[i] = {state, wait}
+  seen[i] = {state, wait, had}
 end
 
 local apply = any_refused == 0 and ARGV[1] == 'take'
@@ -103,7 +104,7 @@ for i, key in ipairs(KEYS) do
     if ttl < 0 then ttl = third end
     left, reset = limit - state, ttl * 1000
   end
-  reply[#reply + 1] = seen[i][2] > 0 and 1 or 0
+  reply[#reply + 1] = seen[i][2] > 0 and 1 or seen[i][3] and 2 or 0
   reply[#reply + 1] = left
   reply[#reply + 1] = math.max(0, reset)
 end
