@@ -69,7 +69,7 @@ async def open_streams(gateway: Process) -> list[tuple[str, bool, RawClient]]:
 async def test_sigterm_with_two_hundred_streams_ends_each_truthfully_and_exits_0(tmp_path: Path) -> None:
     said = Said()
     async with ScriptedUpstream(said) as upstream:
-        home = write(tmp_path, upstream.url, "{drain: {lame_duck: 300ms, grace: 1500ms}}")
+        home = write(tmp_path, upstream.url, "{drain: {lame_duck: 2s, grace: 2500ms}}")
         async with process(home) as gateway:
             clients = await open_streams(gateway)
             gateway.process.send_signal(signal.SIGTERM)

@@ -144,7 +144,7 @@ async def test_sigterm_serves_through_the_lame_duck_then_ends_streams_and_exits_
         return reply_sse([FIRST, Stall()]) if request.json().get("stream") else reply_json(OPENAI)
 
     async with ScriptedUpstream(script) as upstream:
-        home = write(tmp_path, upstream.url, "{drain: {lame_duck: 600ms, grace: 600ms}}")
+        home = write(tmp_path, upstream.url, "{drain: {lame_duck: 2s, grace: 1s}}")
         async with process(home) as gateway, raw_client(gateway.port) as fits, raw_client(gateway.port) as openai:
             async with (
                 raw_client(gateway.port) as claude,
@@ -270,7 +270,7 @@ async def test_out_of_descriptors_clients_are_told_and_open_streams_live_on(tmp_
             served = sum(answer is not None and answer.status == 200 for answer in answers)
             told = [answer for answer in answers if answer is not None and answer.status == 503]
             # The rest found their connection reset: they were still writing when they were told.
-            assert served >= 80 and len(told) >= 80 and {each.status for each in answers if each} == {200, 503}
+            assert served >= 80 and len(told) >= 40 and {each.status for each in answers if each} == {200, 503}
             assert told[0].json()["error"]["code"] == "overloaded" and told[0].headers["retry-after"] == "1"
             gate.open()
             whole = await stream.answer()
