@@ -68,7 +68,6 @@ ONE_PLACE = {
     "aiohappyeyeballs": "upstream",
     "redis": "state",
     "sqlalchemy": "ledger",
-    "aiosqlite": "ledger",
     "asyncpg": "ledger",
     "jwt": "credentials",
     "genai_prices": "pricing",

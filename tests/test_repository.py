@@ -18,21 +18,21 @@ pytest_plugins = ["pytester"]
 # Every library is a decision: what a bare install brings, and why, stands in the design.
 DEPENDENCIES = {
     "aiohttp", "uvloop", "httptools", "msgspec", "pyyaml", "jsonschema", "watchfiles", "click", "rich",
-    "redis", "sqlalchemy", "aiosqlite", "pyjwt", "genai-prices",
+    "redis", "sqlalchemy", "pyjwt", "genai-prices",
 }  # fmt: skip
 # What those bring with them. A new name here is a new thing that operators must trust.
 BROUGHT_ALONG = {
     "aiohappyeyeballs", "aiosignal", "anyio", "attrs", "frozenlist", "idna", "jsonschema-specifications",
     "markdown-it-py", "mdurl", "multidict", "propcache", "pygments", "referencing", "rpds-py", "typing-extensions",
     "yarl",
-    # redis: hiredis, async-timeout; SQLAlchemy: greenlet; PyJWT: cryptography and what it compiles against
-    "hiredis", "async-timeout", "greenlet", "cryptography", "cffi", "pycparser",
+    # redis: hiredis, async-timeout; PyJWT: cryptography and what it compiles against
+    "hiredis", "async-timeout", "cryptography", "cffi", "pycparser",
     # genai-prices
     "annotated-types", "h11", "httpcore2", "httpx2", "httpx2-jsfetch", "pydantic", "pydantic-core", "truststore",
     "typing-inspection",
 }  # fmt: skip
 
-EXTRAS = {"postgres": {"asyncpg"}, "all": {"asyncpg"}}
+EXTRAS = {"postgres": {"asyncpg", "greenlet"}, "all": {"asyncpg", "greenlet"}}
 
 # A sitting. Tests may be longer: they are looked up, not read through.
 MOST_LINES = {"tests": 500, "": 320}
