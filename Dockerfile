@@ -6,10 +6,10 @@ FROM python:${PYTHON_VERSION}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 WORKDIR /src
 # What runs comes first: these layers change only with the lock.
-COPY requirements/run.txt requirements/build.txt requirements/
+COPY requirements/run.txt requirements/postgres.txt requirements/build.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/gateway \
-    && /opt/gateway/bin/python -m pip install --require-hashes -r requirements/run.txt
+    && /opt/gateway/bin/python -m pip install --require-hashes -r requirements/run.txt -r requirements/postgres.txt
 # The tools that build the wheel stay in this stage.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/build \
@@ -29,7 +29,8 @@ RUN groupadd --gid 1000 gateway \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /srv/gateway --shell /usr/sbin/nologin gateway \
     && install --directory --owner 1000 --group 1000 /srv/gateway /srv/gateway/var
 COPY --from=build /opt/gateway /opt/gateway
-# The home: mount your own folder over it. var/ is the only place that is ever written.
+# The home: mount your own folder over it. var/ is the only place that is ever written: the ledger is there, and the
+# state where it is a file. A named volume mounted there takes the owner that the folder has here.
 COPY gateway.yaml /srv/gateway/gateway.yaml
 ENV PATH=/opt/gateway/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

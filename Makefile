@@ -104,7 +104,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/*.txt
 	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	$(LOCK) --upgrade --group build -c requirements/run.txt -o requirements/build.txt
-	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+	$(LOCK) --upgrade --group postgres -c requirements/run.txt -o requirements/postgres.txt
+	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt \
+		-c requirements/postgres.txt -o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps --group local-model -o requirements/local-model.txt
 
 clean:  ## remove what the other targets made, the environments included

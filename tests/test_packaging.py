@@ -57,7 +57,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image") / "gateway"
     call(sys.executable, "-m", "venv", folder)
     python = folder / "bin" / "python"
-    call(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", ROOT / "requirements" / "run.txt")
+    locks = [ROOT / "requirements" / name for name in ("run.txt", "postgres.txt")]
+    call(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", locks[0], "-r", locks[1])
     call(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
     call(python, "-m", "compileall", "-q", folder / "lib")
     call(python, "-m", "pip", "uninstall", "--yes", "--quiet", "pip", "setuptools")
@@ -108,7 +109,7 @@ def test_an_operators_home_outside_the_checkout_is_found_and_checked(environment
 
 # Runs inside the sandbox: what the image's engine does. Prints one JSON object.
 ENGINE = r"""
-import http.client, json, os, signal, subprocess, sys
+import http.client, json, os, signal, sqlite3, subprocess, sys
 command, check, prefix = json.loads(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 gateway = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 lines = []
@@ -132,18 +133,21 @@ for place in (prefix, os.getcwd(), "/usr", "/etc"):
 gateway.send_signal(signal.SIGTERM)
 lines += gateway.stderr.readlines()
 code = gateway.wait()
-print(json.dumps({"lines": lines, "healthy": healthy, "status": answer.status, "body": body, "exit": code,
+rows = sqlite3.connect("var/ledger.db").execute("SELECT route, outcome FROM ledger_rows").fetchall()
+subprocess.run([sys.executable, "-c", "import asyncpg, sqlalchemy.dialects.postgresql"], check=True)
+print(json.dumps({"rows": rows, "lines": lines, "healthy": healthy, "status": answer.status, "body": body, "exit": code,
                   "unhealthy": subprocess.run(check, stderr=subprocess.DEVNULL).returncode, "uid": os.getuid(),
                   "written": written}))
 """
 
 
 def test_the_image_serves_on_a_read_only_root_unprivileged_and_offline(environment: Path, tmp_path: Path) -> None:
-    """The image's environment, command and health check; nothing is writable but /tmp, no network but loopback."""
+    """The image's environment, command and health check; nothing is writable but /tmp and the home's var/, no network
+    but loopback."""
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
     home = tmp_path / "home"
-    home.mkdir()
+    (home / "var").mkdir(parents=True)
     shutil.copy(ROOT / "gateway.yaml", home)
     pairs = " ".join(instructions("ENV")[1:]).split()
     variables = dict(pair.split("=", 1) for pair in pairs)
@@ -154,7 +158,7 @@ def test_the_image_serves_on_a_read_only_root_unprivileged_and_offline(environme
         [
             "bwrap", "--ro-bind", "/", "/", "--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc",
             "--tmpfs", str(ROOT), "--ro-bind", str(environment), str(environment), "--ro-bind", str(home), str(home),
-            "--unshare-all", "--uid", "1000", "--gid", "1000", "--die-with-parent", "--clearenv",
+            "--tmpfs", str(home / "var"), "--unshare-all", "--uid", "1000", "--gid", "1000", "--die-with-parent", "--clearenv",
             *(part for name, value in variables.items() for part in ("--setenv", name, value)),
             "--chdir", str(home),
             str(environment / "bin" / "python"), "-c", ENGINE,
@@ -172,6 +176,21 @@ def test_the_image_serves_on_a_read_only_root_unprivileged_and_offline(environme
     assert (seen["status"], seen["uid"], seen["exit"]) == (200, 1000, 0), lines
     assert "hi" in json.loads(seen["body"])["choices"][0]["message"]["content"]
     assert seen["written"] == []
+    assert seen["rows"] == [["echo", "completed"]]
+
+
+def test_a_home_that_cannot_be_written_is_told_and_nothing_is_served(tmp_path: Path) -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    shutil.copy(ROOT / "gateway.yaml", tmp_path)
+    done = subprocess.run(
+        ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-pid", "--die-with-parent",
+         sys.executable, "-m", "gateway", "serve", str(tmp_path), "--listen", "127.0.0.1:0", "--admin", "off"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.search(r"ledger: the ledger's file cannot be used: .*Read-only.*; give a file in a folder", done.stderr)
+    assert "ready:" not in done.stderr
 
 
 def test_the_image_is_two_stages_slim_unprivileged_and_in_exec_form() -> None:
@@ -202,15 +221,51 @@ def compose(name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_production_compose_has_its_four_services_and_only_the_gateway_starts_unasked() -> None:
+def test_production_compose_has_its_services_and_only_the_gateway_starts_unasked() -> None:
     services = compose("docker-compose.yml")["services"]
-    assert set(services) == {"gateway", "redis", "prometheus", "grafana"}
+    assert set(services) == {"gateway", "redis", "postgres", "prometheus", "grafana"}
     assert [name for name, service in services.items() if "profiles" not in service] == ["gateway"]
     assert services["gateway"]["read_only"] is True
     assert services["gateway"]["cap_drop"] == ["ALL"]
     for service in services.values():
         for port in service.get("ports", ()):
             assert port.startswith("127.0.0.1:"), port
+
+
+def test_redis_and_postgresql_come_as_one_profile_are_checked_and_keep_what_they_have() -> None:
+    whole = compose("docker-compose.yml")
+    fleet = {name: each for name, each in whole["services"].items() if each.get("profiles") == ["fleet"]}
+    assert set(fleet) == {"redis", "postgres"}
+    waits = whole["services"]["gateway"]["depends_on"]
+    for name, service in fleet.items():
+        assert {"test", "interval", "timeout", "start_period"} <= set(service["healthcheck"]), name
+        [volume] = service["volumes"]
+        assert volume.partition(":")[0] in whole["volumes"], name
+        assert waits[name] == {"condition": "service_healthy", "required": False}
+
+
+def variables_of(name: str) -> set[str]:
+    return set(re.findall(r"\$\{([A-Z_]+)", (ROOT / name).read_text("utf-8")))
+
+
+def test_all_that_compose_and_the_home_take_from_the_environment_is_in_the_example_of_it() -> None:
+    told = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
+    for name in ("docker-compose.yml", "docker-compose.dev.yml"):
+        assert variables_of(name) <= told, name
+    passed = set(compose("docker-compose.yml")["services"]["gateway"]["environment"])
+    assert variables_of("gateway.yaml") - passed == {"OLLAMA_BASE_URL"}
+
+
+def test_the_example_environment_makes_compose_and_gateway_agree(tmp_path: Path) -> None:
+    """What .env.example says of the profile `fleet`, put in force, names the services and loads."""
+    lines = (ROOT / ".env.example").read_text("utf-8").partition("profile fleet")[2].splitlines()
+    given = dict(line.removeprefix("# ").split("=", 1) for line in lines if re.match(r"# [A-Z_]+=", line))
+    urls = {name: given[name].replace("${POSTGRES_PASSWORD}", "pw") for name in ("STATE_URL", "LEDGER_URL")}
+    postgres = compose("docker-compose.yml")["services"]["postgres"]["environment"]
+    assert urls["LEDGER_URL"] == f"postgresql://{postgres['POSTGRES_USER']}:pw@postgres/{postgres['POSTGRES_DB']}"
+    assert urls["STATE_URL"].startswith("redis://redis:")
+    shutil.copy(ROOT / "gateway.yaml", tmp_path)
+    call(sys.executable, "-m", "gateway", "check", tmp_path, **urls)
 
 
 def test_development_compose_reloads_and_logs_all() -> None:

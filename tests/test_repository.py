@@ -146,7 +146,11 @@ def test_a_lock_pins_every_line_with_a_hash_and_names_no_index(lock: str) -> Non
         )
 
 
-@pytest.mark.parametrize("lock", ["run.txt", "build.txt"])
+def test_the_image_brings_what_the_extra_postgres_does() -> None:
+    assert locked("postgres.txt") == EXTRAS["postgres"]
+
+
+@pytest.mark.parametrize("lock", ["run.txt", "build.txt", "postgres.txt"])
 def test_what_is_tested_with_is_what_runs(lock: str) -> None:
     def pins(name: str) -> set[str]:
         lines = (ROOT / "requirements" / name).read_text("utf-8").splitlines()
