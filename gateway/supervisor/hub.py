@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigError
@@ -110,7 +112,13 @@ class Hub:
         """Serve until SIGTERM. Raises: ConfigError."""
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
-        loop.add_reader(self._lifeline, stopping.set)
+        folder = Path(self._listener.getsockname()).parent
+
+        def orphaned() -> None:
+            shutil.rmtree(folder, ignore_errors=True)  # nobody else is left who would
+            stopping.set()
+
+        loop.add_reader(self._lifeline, orphaned)
         loop.add_signal_handler(signal.SIGTERM, stopping.set)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor says when
         self._log.batch_with(lambda flush: loop.call_later(FLUSH_S, flush))
