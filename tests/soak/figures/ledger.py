@@ -37,7 +37,7 @@ async def measure(size: Size) -> list[Row]:
 
 
 async def _killed(size: Size) -> Row:
-    kills, seconds = pick(size, 2, 6, 20), pick(size, 0.6, 1.2, 1.5)
+    kills, seconds = pick(size, 2, 20, 20), pick(size, 0.6, 1.2, 1.5)
     answered: dict[str, float] = {}
     lost: set[str] = set()
     asked = 0
@@ -90,7 +90,7 @@ def _only_m(port: int) -> str:
 
 
 async def _mixed(size: Size) -> Row:
-    count = pick(size, 90, 2_000, 10_000)
+    count = pick(size, 90, 10_000, 10_000)
     numbers = iter(range(count))
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)

@@ -27,7 +27,7 @@ def affordable(count: int) -> int:
 
 
 async def measure(size: Size) -> list[Row]:
-    wanted = pick(size, 50, 1000, 9000)
+    wanted = pick(size, 50, 9000, 9000)
     count, pace_ms = affordable(wanted), pick(size, 10, 200, 200)
     async with upstream() as up, gateway(home(up.port, server="{max_in_flight: 20000}")) as running:
         await warm(running.port)
