@@ -298,7 +298,8 @@ async def test_make_run_serves_from_a_fresh_copy_and_sets_up_only_once(tmp_path:
         else:
             raise AssertionError("".join(printed))
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
         await process.communicate()
     assert subprocess.run(["make", "--question", ".venv/.run"], cwd=copy, env=environ).returncode == 0
     assert str(copy) in call(copy / ".venv/bin/python", "-c", "import gateway; print(gateway.__file__)", cwd=tmp_path)
