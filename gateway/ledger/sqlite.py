@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +23,10 @@ T = TypeVar("T")
 BUSY_S: Final = 1.0
 """How long a write waits for another process's before it counts as failed, and is tried again."""
 _READERS: Final = 2
+CHECKPOINT_EVERY_S: Final = 0.5
+MOST_PAGES: Final = 20_000
+"""How long the log may get, in pages of 4 KiB, before the writing thread itself moves it into the file: that waits for
+the disk, half a second when others keep it busy, and rows would not be safe in time."""
 
 
 class SqliteStore:
@@ -44,6 +51,9 @@ class SqliteStore:
         event.listen(self._engine, "begin", _begin)
         self._writer = ThreadPoolExecutor(1, "ledger-write")
         self._readers = ThreadPoolExecutor(_READERS, "ledger-read")
+        self._checkpointer = ThreadPoolExecutor(1, "ledger-checkpoint")
+        self._moved_at_s = time.monotonic()
+        self._moving: Future[None] | None = None
 
     async def prepare(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._make_folder)
@@ -62,7 +72,27 @@ class SqliteStore:
         with self._engine.connect() as plain:
             conn = plain.execution_options(writes=writes)
             with conn.begin():
-                return work(conn)
+                done = work(conn)
+        if writes:
+            self._move_soon()
+        return done
+
+    def _move_soon(self) -> None:
+        """Have the log moved into the file beside the writing, now and then."""
+        now = time.monotonic()
+        if now - self._moved_at_s >= CHECKPOINT_EVERY_S and (self._moving is None or self._moving.done()):
+            self._moved_at_s = now
+            try:
+                self._moving = self._checkpointer.submit(self._move)
+            except RuntimeError:
+                return  # it is being closed, which moves the log too
+
+    def _move(self) -> None:
+        try:
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=0.0)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            return  # another process does it
 
     def _follow(self) -> None:
         """Let go of a file that was removed or replaced: what is written to it would be lost without a word.
@@ -84,13 +114,14 @@ class SqliteStore:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-16384")
-        connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MiB: fewer, longer pauses of the writing thread
+        connection.execute(f"PRAGMA wal_autocheckpoint={MOST_PAGES}")
         connection.execute("PRAGMA mmap_size=1073741824")
         self._inode = self._path.stat().st_ino
 
     async def close(self) -> None:
         # The engine's last connection checkpoints the log, which waits for the disk.
         await asyncio.get_running_loop().run_in_executor(self._writer, self._engine.dispose)
+        self._checkpointer.shutdown(wait=False)
         self._writer.shutdown(wait=False)
         self._readers.shutdown(wait=False)
 
