@@ -18,12 +18,20 @@ CHAIN: Final = (
     "request_id", "access_log", "security_headers", "cors", "metrics", "auth", "timeouts", "circuit_breaker",
 )  # fmt: skip
 """The plugins a new home begins with, as far as this version has them."""
-OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {"auth": {"anonymous": "when_unconfigured"}}
+OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "auth": {"jwt": {"secret": "${JWT_SECRET_KEY:-}"}, "anonymous": "when_unconfigured"}
+}
 """What they are told: a new home answers before it has a key."""
 
 _HEAD: Final = """# yaml-language-server: $schema=config/schema.json
 # `gateway check` proves this file, `gateway explain --model smart` says what a request would meet.
 version: 1
+"""
+_STORES: Final = """
+# What limits and sessions count with; sqlite:var/state.db for several workers, redis://… for a fleet.
+state: %s
+# A row for every request: who, what, how long, at what cost. `gateway keys new NAME --save` keeps keys there.
+ledger: sqlite:var/ledger.db
 """
 _PROVIDERS: Final = """
 # A provider without its key is disabled; echo needs none, so this home answers at once.
@@ -70,6 +78,7 @@ class Stamp(Plugin):
 '''
 _ENV: Final = """# Credentials, kept out of gateway.yaml. Copy to .env, fill in, and: set -a; . ./.env; set +a
 """
+_JWT: Final = "# 32 characters or more: then `gateway token` mints tokens.\nJWT_SECRET_KEY=\n"
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*|[0-9]+(ms|s|m|h|d|xx)")
 _RESERVED: Final = {"null", "true", "false"}
 _WIDTH: Final = 120
@@ -84,18 +93,25 @@ def files_of(draft: Draft | None, plugins: Iterable[str], source: str = "") -> d
         ".gitignore": ".env\nvar/\n",
     }
     if draft is None:
-        files["gateway.yaml"] = _HEAD + _chain_text(chain) + _PROVIDERS
-        files[".env.example"] = _ENV + "OPENAI_API_KEY=\nANTHROPIC_API_KEY=\n"
+        files["gateway.yaml"] = _HEAD + _stores("memory:") + _chain_text(chain) + _PROVIDERS
+        files[".env.example"] = _ENV + "OPENAI_API_KEY=\nANTHROPIC_API_KEY=\n" + _JWT
         return files
-    chain.update(draft.plugins)
-    files["gateway.yaml"] = _HEAD + _imported_note(draft, source) + _chain_text(chain) + _sections(draft)
-    files[".env.example"] = _ENV + "".join(f"{name}=\n" for name in draft.variables)
+    for name, options in draft.plugins.items():
+        chain[name] = {**chain.get(name, {}), **options}
+    chain = {name: options for name, options in chain.items() if name not in draft.without}
+    head = _HEAD + _imported_note(draft, source) + _stores(draft.state or "memory:")
+    files["gateway.yaml"] = head + _chain_text(chain) + _sections(draft)
+    files[".env.example"] = _ENV + "".join(f"{name}=\n" for name in draft.variables) + _JWT
     if draft.known:
         lines = "".join(f"{name}: {flow(facts)}\n" for name, facts in draft.known.items())
         files["config/providers.yaml"] = (
             "# Further providers like one that is known: each at its own place or with its own key.\n" + lines
         )
     return files
+
+
+def _stores(state: str) -> str:
+    return _STORES % json.dumps(state)
 
 
 def _chain_text(chain: Mapping[str, Mapping[str, Any]]) -> str:

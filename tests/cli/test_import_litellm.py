@@ -126,7 +126,6 @@ def test_all_that_was_left_out_is_listed_by_its_path(
         "model_list[3].litellm_params.stop",
         "model_list[6].litellm_params.model",
         "router_settings.routing_strategy",
-        "router_settings.redis_host",
         "router_settings.model_group_alias.nobody",
         "router_settings.fallbacks[1].zzz",
         "general_settings.master_key",
@@ -162,3 +161,64 @@ def test_hostile_names_cannot_leave_the_comment_or_expand(command: Command) -> N
     lines = (command.folder / "gateway.yaml").read_text().splitlines()
     assert sum(line.startswith("routes:") for line in lines) == 1
     assert [each.model for each in config.routes] == [("a[[]b",), ("#",), ("\\",), ("null",)]
+
+
+SMALL = "model_list: [{model_name: gpt, litellm_params: {model: openai/gpt-5}}]\n"
+
+
+def test_where_proxies_share_their_counts_is_the_state(
+    command: Command, result_and_config: tuple[Result, Config]
+) -> None:
+    assert result_and_config[1].state.addresses == (("localhost", 6379),)
+
+
+@pytest.mark.parametrize(
+    "redis",
+    [
+        "redis_url: redis://:hiddenpass@cache:6379",
+        "redis_host: cache, redis_password: hiddenpass",
+        "redis_host: os.environ/REDIS_HOST, redis_port: 6379",
+        "redis_host: cache, redis_port: 99999",
+    ],
+)
+def test_a_shared_place_with_a_credential_or_a_variable_is_left_to_its_owner(command: Command, redis: str) -> None:
+    result, config = imported(command, SMALL + f"router_settings: {{{redis}}}\n")
+    assert config.state.kind == "memory"
+    assert "  router_settings.redis_" in result.stdout
+    assert "hiddenpass" not in result.stdout + (command.folder / "gateway.yaml").read_text()
+
+
+def options_of(config: Config, name: str) -> object:
+    return next((plugin.options for plugin in config.plugins if plugin.name == name), None)
+
+
+@pytest.mark.parametrize("never", ["cooldown_time: 0", "disable_cooldowns: true", "cooldown_time: 0, allowed_fails: 3"])
+def test_targets_that_never_rest_have_no_breaker(command: Command, never: str) -> None:
+    result, config = imported(command, SMALL + f"router_settings: {{{never}}}\n")
+    assert options_of(config, "circuit_breaker") is None
+    assert "not carried over: nothing" in result.stdout
+
+
+def test_cooldowns_become_the_breakers(command: Command) -> None:
+    result, config = imported(command, SMALL + "router_settings: {allowed_fails: 3, cooldown_time: 45}\n")
+    options = options_of(config, "circuit_breaker")
+    assert isinstance(options, dict)
+    assert (options["failures"], options["open_for"]) == (4, 45.0)
+    assert "not carried over: nothing" in result.stdout
+
+
+def test_a_cooldown_that_is_no_time_is_told(command: Command) -> None:
+    result, _ = imported(command, SMALL + "router_settings: {allowed_fails: -1, cooldown_time: soon}\n")
+    for name in ("allowed_fails", "cooldown_time"):
+        assert f"  router_settings.{name}: is no" in result.stdout
+
+
+def test_a_gateway_that_asked_for_a_key_does_not_let_everybody_in(command: Command) -> None:
+    _, config = imported(command, SMALL + "general_settings: {master_key: os.environ/MASTER}\n")
+    options = options_of(config, "auth")
+    assert isinstance(options, dict)
+    assert options["anonymous"] == "never"
+    _, config = imported(Command(command.folder.with_name("open")), SMALL)
+    options = options_of(config, "auth")
+    assert isinstance(options, dict)
+    assert options["anonymous"] == "when_unconfigured"

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.cli.conftest import Command
+from tests.imports import ROOT
 
 
 def test_a_new_home_works_at_once(command: Command) -> None:
@@ -20,6 +23,27 @@ def test_a_new_home_works_at_once(command: Command) -> None:
     assert report["first"] == "echo/echo"
     assert command("plugins", str(command.folder)).exit_code == 0
     assert command("check", str(command.folder)).exit_code == 0
+
+
+def test_a_new_home_has_the_chain_and_the_stores_of_the_repositorys_own(command: Command) -> None:
+    command("init", str(command.folder))
+    made = yaml.safe_load((command.folder / "gateway.yaml").read_text())
+    own = yaml.safe_load((ROOT / "gateway.yaml").read_text())
+
+    def names(chain: list[Any]) -> list[str]:
+        return [each if isinstance(each, str) else next(iter(each)) for each in chain]
+
+    assert names(made["plugins"]) == names(own["plugins"])
+    assert f"${{STATE_URL:-{made['state']}}}" == own["state"]
+    assert f"${{LEDGER_URL:-{made['ledger']}}}" == own["ledger"]
+    assert "var/" in (command.folder / ".gitignore").read_text().splitlines()
+
+
+def test_a_new_home_can_keep_keys(command: Command) -> None:
+    command("init", str(command.folder))
+    made = command("keys", "new", "me", str(command.folder), "--save")
+    assert made.exit_code == 0, made.output
+    assert (command.folder / "var" / "ledger.db").is_file()
 
 
 def test_the_example_plugin_can_be_named(command: Command) -> None:

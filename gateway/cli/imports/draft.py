@@ -37,7 +37,8 @@ class Surface:
 class Draft:
     """Providers, routes and plugins so far; `lost` are (path in the source, why), `variables` name the keys to set.
 
-    `known` is for the home's own config/providers.yaml: further providers like one that is known already.
+    `known` is for the home's own config/providers.yaml: further providers like one that is known already. `without` are
+    plugins that a new home has and this one has not; `state` is where counts are shared.
     """
 
     surface: Surface
@@ -45,6 +46,8 @@ class Draft:
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     routes: list[dict[str, Any]] = field(default_factory=list)
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
+    without: set[str] = field(default_factory=set)
+    state: str | None = None
     lost: list[tuple[str, str]] = field(default_factory=list)
     variables: dict[str, None] = field(default_factory=dict)
     _identities: dict[tuple[str, str, str], str] = field(default_factory=dict)

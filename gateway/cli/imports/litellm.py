@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.cli import written
-from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, seconds_of, shortest, variable_of
+from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, shortest, variable_of
+from gateway.cli.imports.litellm_router import REDIS, numbers, state
 
 PROVIDERS: Final = {
     "openai": "openai", "anthropic": "anthropic", "gemini": "gemini", "groq": "groq", "deepseek": "deepseek",
@@ -47,23 +47,30 @@ def carry_over(source: Mapping[str, Any], draft: Draft) -> None:
     _routes(groups, aliases, router, draft)
     for section, name in ((router, "router_settings"), (settings, "litellm_settings")):
         _fallbacks(section, name, groups, draft)
-        _numbers(section, name, draft)
+        numbers(section, name, draft)
     _default_fallbacks(settings, groups, draft)
     _unsupported(settings, draft)
+    state(router, draft)
     for route in draft.routes:
         if set(route.get("fallbacks", ())) == {"any"}:
             route["fallbacks"] = route["fallbacks"]["any"]
     carried = {"fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "default_fallbacks", "drop_params",
-               "num_retries", "timeout", "request_timeout", "allowed_fails", "cooldown_time"}  # fmt: skip
+               "num_retries", "timeout", "request_timeout", "allowed_fails", "cooldown_time",
+               "disable_cooldowns"}  # fmt: skip
     draft.lose_rest(
         router,
         "router_settings",
-        carried - {"default_fallbacks", "drop_params"} | {"routing_strategy", "model_group_alias"},
+        carried - {"default_fallbacks", "drop_params"} | {"routing_strategy", "model_group_alias", *REDIS},
     )
-    draft.lose_rest(settings, "litellm_settings", carried)
+    if settings.get("cache"):
+        draft.lose("litellm_settings.cache", "the plugin cache keeps answers for one caller each; add it by hand")
+    draft.lose_rest(settings, "litellm_settings", {*carried, "cache"})
     general = as_mapping(source.get("general_settings"))
     if general.get("master_key"):
-        draft.lose("general_settings.master_key", "keys are kept as hashes only; add a key to auth.keys")
+        # SECURITY: a gateway that asked for a key is not turned into one that lets everybody in.
+        draft.plugin("auth", {"anonymous": "never"}, "general_settings.master_key")
+        why = "is never copied; nobody gets in until `gateway keys new NAME --save` has made a key"
+        draft.lose("general_settings.master_key", why)
     draft.lose_rest(general, "general_settings", ("master_key",))
     draft.lose_rest(source, "", ("model_list", "router_settings", "litellm_settings", "general_settings"))
 
@@ -132,7 +139,9 @@ def _target(group: str, params: Mapping[str, Any], path: str, draft: Draft) -> d
         target["params"] = fitting
     for limit in ("rpm", "tpm"):
         if params.get(limit) is not None:
-            draft.lose(f"{path}.{limit}", "there is no limit per target; add one per model or per key to rate_limit")
+            draft.lose(
+                f"{path}.{limit}", "is a weight at most: there is no limit per target, only rate_limit's on a route"
+            )
     weights = (params.get(each) for each in ("weight", "rpm", "tpm"))
     target["weight"] = next((each for each in weights if isinstance(each, int) and 0 < each <= 1_000_000), 1)
     return target
@@ -252,28 +261,6 @@ def _fall_back(
             group.route.setdefault("fallbacks", {}).setdefault(cause, []).extend(targets)
         else:
             draft.lose(path, f"\"{other}\" keeps the client's model name, which is another model's")
-
-
-def _numbers(section: Mapping[str, Any], name: str, draft: Draft) -> None:
-    retries = section.get("num_retries")
-    if isinstance(retries, int) and not isinstance(retries, bool) and 0 <= retries < 100:
-        for route in draft.routes:
-            route.setdefault("retry", {"attempts": retries + 1})
-    elif retries is not None:
-        draft.lose(f"{name}.num_retries", "is no number of retries")
-    for key in ("timeout", "request_timeout"):
-        if (seconds := seconds_of(section.get(key))) is not None:
-            draft.plugin("timeouts", {"total": written.duration(seconds)}, f"{name}.{key}")
-        elif section.get(key) is not None:
-            draft.lose(f"{name}.{key}", "is no time in seconds")
-    breaker: dict[str, Any] = {}
-    if isinstance(section.get("allowed_fails"), int):
-        breaker["failures"] = max(1, int(section["allowed_fails"]) + 1)  # LiteLLM rests a target once it exceeds them
-    if (seconds := seconds_of(section.get("cooldown_time"))) is not None:
-        breaker["open_for"] = written.duration(seconds)
-    if breaker:
-        given = " and ".join(key for key in ("allowed_fails", "cooldown_time") if key in section)
-        draft.plugin("circuit_breaker", breaker, f"{name}.{given}")
 
 
 def _unsupported(settings: Mapping[str, Any], draft: Draft) -> None:
