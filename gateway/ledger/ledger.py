@@ -111,7 +111,7 @@ class Ledger(Protocol):
         names but day and hour: a value or a list. Raises: ValueError for a name that there is not."""
 
     async def spent(self, *, since: float, principal: str | None = None, tag: tuple[str, str] | None = None) -> Decimal:
-        """Return what has been spent since then, in USD, unknown prices left out."""
+        """Return what has been spent since then, in USD, unknown prices left out. `principal` "" is nobody."""
 
     async def save_key(self, key: SavedKey) -> None:
         """Keep a key; one of the same hash is replaced."""

@@ -159,7 +159,7 @@ class BudgetPlugin(Plugin):
 
     def _budgets(self, exchange: Exchange) -> list[Budget]:
         principal = exchange.principal
-        name = principal.name if principal is not None else "anonymous"
+        name = principal.name if principal is not None else ""  # as the ledger calls nobody in particular
         tags = principal.tags if principal is not None else {}
         found = []
         for per, money in self._limits:
