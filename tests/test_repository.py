@@ -18,7 +18,7 @@ pytest_plugins = ["pytester"]
 # Every library is a decision: what a bare install brings, and why, stands in the design.
 DEPENDENCIES = {
     "aiohttp", "uvloop", "httptools", "msgspec", "pyyaml", "jsonschema", "watchfiles", "click", "rich",
-    "redis", "sqlalchemy", "pyjwt", "genai-prices",
+    "redis", "sqlalchemy", "pyjwt", "genai-prices", "prometheus-client", "prometheus-async",
 }  # fmt: skip
 # What those bring with them. A new name here is a new thing that operators must trust.
 BROUGHT_ALONG = {
@@ -30,6 +30,7 @@ BROUGHT_ALONG = {
     # genai-prices
     "annotated-types", "h11", "httpcore2", "httpx2", "httpx2-jsfetch", "pydantic", "pydantic-core", "truststore",
     "typing-inspection",
+    "wrapt",  # prometheus-async
 }  # fmt: skip
 
 EXTRAS = {"postgres": {"asyncpg", "greenlet"}, "all": {"asyncpg", "greenlet"}}
