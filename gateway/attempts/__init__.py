@@ -80,14 +80,18 @@ class Attempts:
             race: Race | None = None
             try:
                 if hedging is None or (wait_s := hedging.wait_s(candidate)) is None:
-                    return await self.run_one(self.begin(exchange, candidate))
-                race = Race(self, exchange, plan or Plan(order, self._available, exchange.deadline.now), hedging.budget)
-                plan = race.plan
-                return await race.run(candidate, wait_s)
+                    reply = await self.run_one(self.begin(exchange, candidate))
+                else:
+                    plan = plan or Plan(order, self._available, exchange.deadline.now)
+                    race = Race(self, exchange, plan, hedging.budget)
+                    reply = await race.run(candidate, wait_s)
+                if repeated:
+                    self._budget.answered()
+                return reply
             except TargetSkipped as skipped:
                 plan = plan or Plan(order, self._available, exchange.deadline.now)
                 following = plan.skip(skipped, exchange.deadline.remaining())
-                if following is None or not await self._may_go_on(exchange, plan):
+                if following is None or not await self._may_go_on(exchange, plan, first=not repeated):
                     refusal = plan.refusal(skipped)
                     tell_to_stop(refusal)
                     raise refusal from None
@@ -95,7 +99,7 @@ class Attempts:
                 self.note(exchange.attempts[-1], error)
                 plan = plan or Plan(order, self._available, exchange.deadline.now)
                 following = plan.next(error, exchange.deadline.remaining())
-                if following is None or not await self._may_go_on(exchange, plan):
+                if following is None or not await self._may_go_on(exchange, plan, first=not repeated):
                     tell_to_stop(plan.refusal(error))
                     raise
             finally:
@@ -136,11 +140,12 @@ class Attempts:
         health.answered(now - attempt.started_at_s, stream=exchange.request.stream)
         return reply
 
-    async def _may_go_on(self, exchange: Exchange, plan: Plan) -> bool:
-        """Wait as a repetition must; False when time or the budget do not allow it."""
+    async def _may_go_on(self, exchange: Exchange, plan: Plan, *, first: bool) -> bool:
+        """Wait as a repetition must, the exchange's `first` or a further one; False when time or the budget do not
+        allow it."""
         if not plan.repeats:
             return exchange.deadline.remaining() > 0
-        if not self._budget.try_take():
+        if not self._budget.try_take(first=first):
             return False
         try:
             await asyncio.sleep(plan.pause_s)

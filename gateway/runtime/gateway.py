@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from gateway.exchange import Exchange
-from gateway.runtime.group import Alone, Answerer, Group
+from gateway.plugin import Vitals
+from gateway.runtime.group import Answerer, Colleagues, Group
 from gateway.runtime.snapshot import Snapshot
 from gateway.runtime.status import teller
 from gateway.runtime.watchdog import Lag, Watchdog
@@ -62,11 +63,12 @@ class Gateway:
         self.lasting = lasting
         self.log = log
         self.phase: Phase = "starting"
-        self.live: set[Exchange] = set()
+        self.live: set[Exchange] = lasting.get("live", set)
         self.last_reload_failed = False
-        self.answers: dict[str, Answerer] = {}
-        """What other processes of the group, or this one, may ask by name; see `Group.gather`."""
-        self.group: Group = Alone(self.answers)
+        self.reloads = {"ok": 0, "failed": 0}
+        """Of the whole group since it started; a process that joins later is told."""
+        self.colleagues: Colleagues = lasting.get("colleagues", Colleagues)
+        self.colleagues.vitals = self._vitals
         self.watchdog = Watchdog(log)
         self.answers["lag"] = self._tell_lag
         self.answers["status"] = teller(self)
@@ -76,6 +78,20 @@ class Gateway:
     def snapshot(self) -> Snapshot:
         """The configuration in force."""
         return self.generation.snapshot
+
+    @property
+    def answers(self) -> dict[str, Answerer]:
+        """What other processes of the group, or this one, may ask by name; see `Group.gather`."""
+        return self.colleagues.answers
+
+    @property
+    def group(self) -> Group:
+        """The processes that serve together."""
+        return self.colleagues.group
+
+    @group.setter
+    def group(self, group: Group) -> None:
+        self.colleagues.group = group
 
     @property
     def lag(self) -> Lag:
@@ -108,6 +124,17 @@ class Gateway:
 
     async def _tell_lag(self, _: Any) -> dict[str, float]:
         return self.lag.in_ms()
+
+    def _vitals(self) -> Vitals:
+        snapshot = self.snapshot
+        known = {each.name: each.breaker.state for each in snapshot.shared.health.among(snapshot.targets)}
+        return Vitals(
+            digest=snapshot.digest,
+            in_flight=sum("in_flight" in exchange.notes for exchange in self.live),
+            lag_s=self.lag.max_s,
+            breakers={name: known.get(name, "closed") for name in snapshot.targets},
+            reloads=dict(self.reloads),
+        )
 
     def _retire(self, generation: Generation) -> None:
         generation.on_idle = None

@@ -123,7 +123,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     maker = _PluginMaker(config, catalog, lasting, common, pricing, log, clock)
     global_plugins = [made for entry in config.plugins if (made := maker.make(entry, entry.options)) is not None]
     chain = Chain(global_plugins, log)
-    budget: RepeatBudget = lasting.get("repeats", RepeatBudget)
+    budget: RepeatBudget = lasting.get("repeats", lambda: RepeatBudget(lasting.get("live", set), clock.monotonic))
 
     def candidate(target: Target) -> Candidate:
         return Candidate(target, common.health.of(target.name), keys.get(target.provider.name))

@@ -7,8 +7,9 @@ where it passes any.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sized
 from typing import Literal
 
 BreakerState = Literal["closed", "half_open", "open"]
@@ -181,25 +182,43 @@ class Health:
 
 
 class RepeatBudget:
-    """Bounds how many attempts that repeat a target run at once: 20 % of live requests, at least 3.
+    """Bounds the attempts that repeat a target: at once, 20 % of the `live` requests, at least 3; and in all, so that
+    1,000 requests in an outage make no more than 1,200 attempts, however few of them are live at a time.
 
-    Without it a failing upstream would get its load multiplied just when it can bear it least.
+    Without it a failing upstream would get its load multiplied just when it can bear it least. A repetition costs one
+    of `SAVED`, each request that wants to repeat earns `EARNED`. One that is answered, or a minute without any, shows
+    that the outage is over: then all are there again.
     """
 
     SHARE = 0.2
     AT_LEAST = 3
+    SAVED = 30.0
+    EARNED = 0.15
+    OVER_S = 60.0
 
-    def __init__(self) -> None:
-        self.live = 0
+    def __init__(self, live: Sized, now: Callable[[], float]) -> None:
+        self._live, self._now = live, now
+        self._saved, self._repeated_at_s = self.SAVED, -math.inf
         self.repeating = 0
 
-    def try_take(self) -> bool:
-        """Take a place for one repetition; give it back with `give_back`."""
-        if self.repeating >= max(self.AT_LEAST, self.live * self.SHARE):
+    def try_take(self, *, first: bool) -> bool:
+        """Take a place for one repetition, its request's `first` or a further one; give it back with `give_back`."""
+        if first:
+            self._saved = min(self.SAVED, self._saved + self.EARNED)
+        now = self._now()
+        if now - self._repeated_at_s >= self.OVER_S:
+            self._saved = self.SAVED
+        if self._saved < 1.0 or self.repeating >= max(self.AT_LEAST, len(self._live) * self.SHARE):
             return False
+        self._saved -= 1.0
+        self._repeated_at_s = now
         self.repeating += 1
         return True
 
     def give_back(self) -> None:
         """Return a place taken."""
         self.repeating -= 1
+
+    def answered(self) -> None:
+        """Note that a repetition was answered."""
+        self._saved = self.SAVED
