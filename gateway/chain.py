@@ -32,7 +32,7 @@ class Chain:
 
     def __init__(self, plugins: Sequence[Plugin], log: Log) -> None:
         self.plugins = tuple(plugins)
-        self._log = log
+        self.log = log
         having = {hook: [plugin for plugin in plugins if overrides(plugin, hook)] for hook in HOOKS}
         self._handle = [plugin.handle for plugin in reversed(having["handle"])]
         self._attempt = [plugin.attempt for plugin in reversed(having["attempt"])]
@@ -91,7 +91,7 @@ class Chain:
                 try:
                     watch(exchange, event)
                 except Exception as error:  # a plugin's; see above
-                    self._log.error(
+                    self.log.error(
                         "plugin_observe_failed",
                         request_id=exchange.id,
                         plugin=name or self.blame(error),

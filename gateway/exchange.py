@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 from uuid import uuid4
@@ -20,7 +20,7 @@ from gateway.upstream.health import TargetHealth
 
 __all__ = [
     "DEFAULT_TIMEOUTS", "LONG_BYTES", "Attempt", "ClientRequest", "Deadline", "Exchange", "Observer", "Outcome",
-    "Principal", "Reply", "Source", "Timeouts", "Transformer",
+    "Principal", "Reply", "Source", "Timeouts", "Transformer", "waited_s",
 ]  # fmt: skip
 
 Outcome = Literal["completed", "failed", "disconnected"]
@@ -218,3 +218,18 @@ class Exchange:
     def on_abort(self, function: Callable[[GatewayError], None] | None) -> None:
         """Name who ends the stream; the relay's business."""
         self._abort = function
+
+
+def waited_s(attempts: Sequence[Attempt]) -> float:
+    """Return how long the gateway waited for upstreams: from handing over a request until the last of its answer, tries
+    that ran at the same time counted once. The rest of an exchange's duration is overhead, pauses between tries too."""
+    if len(attempts) == 1:
+        only = attempts[0]
+        return 0.0 if only.sent_at_s is None else (only.received_at_s or only.ended_at_s or 0.0) - only.sent_at_s
+    total = until = 0.0
+    spans = [(each.sent_at_s, each.received_at_s or each.ended_at_s or 0.0) for each in attempts if each.sent_at_s]
+    for start, end in sorted(spans):
+        if end > until:
+            total += end - max(start, until)
+            until = end
+    return total

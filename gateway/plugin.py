@@ -14,7 +14,7 @@ The life of a plugin:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -44,6 +44,7 @@ from gateway.chat import (
     ToolResult,
     Usage,
 )  # fmt: skip
+from gateway.dialects.endpoints import NAMES as ENDPOINT_NAMES
 from gateway.errors import (
     BadRequest,
     ConfigError,
@@ -63,22 +64,23 @@ from gateway.errors import (
     Unavailable,
     UpstreamError,
 )  # fmt: skip
-from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts
+from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts, waited_s
 from gateway.fold import fold
 from gateway.ledger.ledger import Ledger, Row, SavedKey
 from gateway.route import Route, Target
 from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStore, Taken
-from gateway.upstream.health import Breaker, Health, TargetHealth
+from gateway.upstream.health import Breaker, BreakerState, Health, TargetHealth
 
 __all__ = [
-    "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "Bucket", "ChatReply", "ChatRequest", "Claim",
-    "ClientRequest", "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure", "GatewayError", "Health",
-    "InternalError", "Lease", "Ledger", "Log", "Message", "MethodNotAllowed", "ModelNotFound", "MoneyRate",
-    "NotFound", "Part", "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate",
-    "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout", "Route", "Row",
-    "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken", "Target", "TargetHealth",
-    "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "ToolCall", "ToolCallDelta", "ToolResult",
-    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "answer", "credentials", "fold", "web",
+    "ENDPOINT_NAMES", "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "BreakerState", "Bucket", "ChatReply",
+    "ChatRequest", "Claim", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure",
+    "GatewayError", "Group", "Health", "InternalError", "Lease", "Ledger", "Log", "Message", "MethodNotAllowed",
+    "ModelNotFound", "MoneyRate", "NotFound", "Part", "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota",
+    "QuotaSpent", "Rate", "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout",
+    "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken", "Target",
+    "TargetHealth", "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "ToolCall", "ToolCallDelta",
+    "ToolResult", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "Vitals", "answer", "credentials", "fold",
+    "waited_s", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -126,6 +128,43 @@ class Pricing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How this process is. `in_flight` requests of the data plane; `lag_s` how late its event loop was at the worst
+    over the last minute, in seconds; `breakers` of every target that a route lists, by name; `reloads` of the whole
+    group since it started, `ok` and `failed`."""
+
+    digest: str = ""
+    in_flight: int = 0
+    lag_s: float = 0.0
+    breakers: Mapping[str, BreakerState] = field(default_factory=dict)
+    reloads: Mapping[str, int] = field(default_factory=dict)
+
+
+class Group(Protocol):
+    """The processes that serve together on one port, this one among them. What they tell one another is JSON, in words
+    that are the plugin's own: register them in `start`, once for all snapshots of a process."""
+
+    def answer(self, what: str, tell: Callable[[], Any]) -> None:
+        """Let any process ask this one `what`; `tell()` is its answer as it is now."""
+
+    async def gather(self, what: str) -> list[Any]:
+        """Return what each process answers, in no order; one that does not answer in time is left out."""
+
+    def count(self, what: str, tell: Callable[[], Any]) -> None:
+        """Count `what`: `tell()` returns numbers that only grow, in mappings and lists at any depth."""
+
+    async def total(self, what: str) -> Any:
+        """Return the sum of what all processes count as `what`, those that have died or been replaced included: exact
+        for one that ended by itself, at most the last second missing of one that was killed. None: nobody counts it.
+
+        Raises: StateLost while it cannot be known.
+        """
+
+    def vitals(self) -> Vitals:
+        """Return how this process is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """What the gateway lends its plugins.
 
@@ -133,8 +172,8 @@ class Services:
     is lost; `ledger` None when there is none; `health` what is known
     of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
     told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
-    that survives reloads: made by `factory` the first time, the same one ever after. `is_loopback`: only this machine
-    can connect to the data listener.
+    that survives reloads: made by `factory` the first time, the same one ever after. `group` asks the other processes.
+    `is_loopback`: only this machine can connect to the data listener.
     """
 
     clock: Clock
@@ -148,6 +187,7 @@ class Services:
     http: Callable[[], ClientSession]
     workers: int
     lasting: Callable[[str, Callable[[], Any]], Any]
+    group: Group
     is_loopback: bool = True
 
 
@@ -166,6 +206,10 @@ class Plugin:
     needs_usage: bool = False
     """Whether this plugin acts on `exchange.usage` or `cost_usd`. On a route with one that does, upstreams are asked
     for the usage of streams whose clients did not ask for it; elsewhere it may be the gateway's own estimate."""
+
+    public: bool | None = None
+    """Who may use `http_routes`. None: whoever the plugins before this one let through; True: anybody, who asks is
+    not found out; False: only who is known to the chain, also where that is found out by a plugin after this one."""
 
     name: str = ""
 

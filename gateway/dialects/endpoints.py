@@ -136,6 +136,8 @@ _BY_PATH: dict[str, Endpoint] = {
 }
 _OPEN_ENDED = ("/v1/images/", "/v1/audio/", "/images/", "/audio/")
 BATCHES = "/v1/messages/batches"
+NAMES = frozenset(endpoint.name for endpoint in ENDPOINTS) | {"batches"}
+"""The names of all endpoints but those that clients make up below images and audio."""
 _PLAIN = re.compile(r"[A-Za-z0-9._~/-]+")
 """SECURITY: open-ended paths become upstream paths as they are; nothing that ends a path or a line may be in them."""
 

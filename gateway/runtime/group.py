@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import zip_longest
 from typing import Any, Protocol
 
+from gateway import plugin
+
 Answerer = Callable[[Any], Awaitable[Any]]
+TOTALS = "totals"
+"""What a process is asked for to learn all that it counts."""
 
 
 class Group(Protocol):
@@ -14,13 +19,82 @@ class Group(Protocol):
     async def gather(self, what: str, given: Any = None) -> list[Any]:
         """Return what each serving process answers to `what`, in no order; one that does not answer is left out."""
 
+    async def total(self, what: str) -> Any:
+        """Return the sum of what every process counts as `what`, those that are gone included; None when none does.
+
+        Raises: StateLost while it cannot be known.
+        """
+
+
+class Colleagues:
+    """This process's place among those that serve together; outlives snapshots.
+
+    `answers` is what others, or this one itself, may ask by name; `counted` what it counts, by name; `gone` what
+    processes that are gone had counted, with a number that grows whenever one goes: every process keeps it, so that a
+    new hub finds it.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answerer] = {TOTALS: self._tell}
+        self.counted: dict[str, Callable[[], Any]] = {}
+        self.gone: tuple[int, Any] = (0, {})
+        self.group: Group = Alone(self)
+        self.vitals: Callable[[], plugin.Vitals] = plugin.Vitals
+
+    def totals(self) -> dict[str, Any]:
+        """Return all that this process counts, by name."""
+        return {what: tell() for what, tell in self.counted.items()}
+
+    async def _tell(self, gone: Any) -> dict[str, Any]:
+        if gone is not None:
+            self.gone = gone[0], gone[1]
+        return self.totals()
+
 
 class Alone(Group):
-    """One process: it asks itself. `answers` is `Gateway.answers`."""
+    """One process: it asks itself."""
 
-    def __init__(self, answers: dict[str, Answerer]) -> None:
-        self._answers = answers
+    def __init__(self, colleagues: Colleagues) -> None:
+        self._colleagues = colleagues
 
     async def gather(self, what: str, given: Any = None) -> list[Any]:
-        answer = self._answers.get(what)
+        answer = self._colleagues.answers.get(what)
         return [await answer(given)] if answer is not None else []
+
+    async def total(self, what: str) -> Any:
+        tell = self._colleagues.counted.get(what)
+        return None if tell is None else tell()
+
+
+class PluginGroup(plugin.Group):
+    """The group as one plugin has it: its words are its own, so that it cannot answer for the gateway."""
+
+    def __init__(self, colleagues: Colleagues, name: str) -> None:
+        self._colleagues, self._prefix = colleagues, f"plugin {name}: "
+
+    def answer(self, what: str, tell: Callable[[], Any]) -> None:
+        async def answered(_: Any) -> Any:
+            return tell()
+
+        self._colleagues.answers[self._prefix + what] = answered
+
+    def count(self, what: str, tell: Callable[[], Any]) -> None:
+        self._colleagues.counted[self._prefix + what] = tell
+
+    async def gather(self, what: str) -> list[Any]:
+        return await self._colleagues.group.gather(self._prefix + what)
+
+    async def total(self, what: str) -> Any:
+        return await self._colleagues.group.total(self._prefix + what)
+
+    def vitals(self) -> plugin.Vitals:
+        return self._colleagues.vitals()
+
+
+def added(one: Any, other: Any) -> Any:
+    """Return the sum of two answers of the same make: numbers are added, mappings and lists member by member."""
+    if isinstance(one, Mapping):
+        return {**one, **{name: added(one[name], each) if name in one else each for name, each in other.items()}}
+    if isinstance(one, list):
+        return [added(each, its) for each, its in zip_longest(one, other, fillvalue=0)]
+    return one + other

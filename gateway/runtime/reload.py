@@ -26,6 +26,8 @@ from gateway.telemetry import Logger
 
 LOOK_S = 2.0
 """How often the watcher looks at the files itself."""
+JOINED = "joined"
+"""Why a worker takes what the others of its group have in force already: no reload of its own."""
 CLOCK_STEP_S = 0.02
 """File systems' clocks go in steps of up to 10 ms."""
 
@@ -120,6 +122,7 @@ class Reloader:
         old = gateway.snapshot.digest
         gateway.replace(snapshot)
         gateway.last_reload_failed = False
+        gateway.reloads["ok"] += why != JOINED
         self._faulty = frozenset()
         self.reloads += 1
         if self._tells:
@@ -130,6 +133,7 @@ class Reloader:
         """Note and log that a reload changed nothing."""
         gateway = self._gateway
         gateway.last_reload_failed = True
+        gateway.reloads["failed"] += 1
         each = error.errors if isinstance(error, ConfigErrors) else [error]
         # Files that the running configuration does not know: mending one is a change to be noticed.
         self._faulty = frozenset(self._source.home.folder / one.file for one in each if one.file)

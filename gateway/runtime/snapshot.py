@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -20,21 +19,18 @@ from gateway.pricing import Billed, Prices
 from gateway.route import Match, Retry, Route, Shadow, Target
 from gateway.router import Router
 from gateway.runtime.beside import Beside
-from gateway.runtime.config import Config, Place, PluginConfig, ProviderConfig, RouteConfig, TargetConfig
+from gateway.runtime.config import Config, Place, PluginConfig, RouteConfig, TargetConfig
+from gateway.runtime.group import Colleagues, PluginGroup
 from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
+from gateway.runtime.pools import provider_of
 from gateway.runtime.rings import has_limits, ring_of
 from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
 from gateway.upstream.balance import BALANCES, Candidate, Means
-from gateway.upstream.connect import tls_context
-from gateway.upstream.direct import DirectTransport
-from gateway.upstream.echo import EchoTransport
 from gateway.upstream.health import RepeatBudget
-from gateway.upstream.http import HttpTransport
 from gateway.upstream.keys import Resting
 from gateway.upstream.provider import Provider
-from gateway.upstream.transport import Transport
 
 
 class Loader(Protocol):
@@ -53,7 +49,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A plugin's own HTTP paths, inside the global plugins that stand before it."""
+    """A plugin's own HTTP paths, inside the global plugins that stand before it; `chain` says who is asking."""
 
     chain: Chain
     app: web.Application
@@ -110,7 +106,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     """Return a snapshot of `config`, not yet started. Raises: ConfigErrors, all that plugins refuse."""
     log.redactor.add(secret.reveal() for secret in config.secrets)
     beside = Beside(config, lasting, log, clock)
-    providers = {provider.name: _provider(provider, lasting, clock) for provider in config.providers}
+    providers = {provider.name: provider_of(provider, lasting) for provider in config.providers}
     resting: Resting = lasting.get("resting", lambda: Resting(clock.monotonic))
     keys = {each.name: ring_of(each, lasting, clock, resting) for each in config.providers if has_limits(each)}
     common = shared(config, lasting, clock, log)
@@ -140,10 +136,11 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         hedging, shadowing = beside.hedging(route), beside.shadowing(route, entry, maker.errors)
         attempts = Attempts(route, available, own, sender, budget, log, hedging, shadowing)
         running.append(Running(route, own.around(attempts.run)))
+    maker.refuse_private(global_plugins, chain)
     if maker.errors:
         raise ConfigErrors(maker.errors)
     owned = tuple(
-        Owned(before := Chain(global_plugins[:at], log), _app(plugin), before.around(_inner))
+        Owned(_asked(plugin, chain, before := Chain(global_plugins[:at], log)), _app(plugin), before.around(_inner))
         for at, plugin in enumerate(global_plugins)
         if overrides(plugin, "http_routes")
     )
@@ -169,6 +166,13 @@ def _inner(exchange: Exchange) -> Awaitable[Reply]:
     if exchange.inner is None:
         raise NotFound("nothing answers here")
     return exchange.inner(exchange)
+
+
+def _asked(plugin: Plugin, whole: Chain, before: Chain) -> Chain:
+    """Return the chain that says who is asking for the plugin's paths."""
+    if plugin.public is None:
+        return before
+    return whole if not plugin.public else Chain((), whole.log)
 
 
 def _app(plugin: Plugin) -> web.Application:
@@ -206,6 +210,7 @@ class _PluginMaker:
             http=common.http,
             workers=common.workers,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
+            group=PluginGroup(self._lasting.get("colleagues", Colleagues), entry.name),
             is_loopback=parse_listen(self._config.server.listen).is_loopback,
         )
         place = entry.place
@@ -226,6 +231,13 @@ class _PluginMaker:
         plugin.name = entry.name
         self.made.append(plugin)
         return plugin
+
+    def refuse_private(self, plugins: Sequence[Plugin], chain: Chain) -> None:
+        """Note every plugin whose paths want a known caller where nobody finds out who is asking."""
+        for entry in self._config.plugins:
+            if not chain.identifiers and any(each.name == entry.name and each.public is False for each in plugins):
+                problem = f'"{entry.name}" is not public, and no plugin says who is asking'
+                self._refuse(entry.place, problem, "list auth, or make it public")
 
     def _refuse(self, place: Place, problem: str, cure: str) -> None:
         self.errors.append(
@@ -258,42 +270,6 @@ class _PluginMaker:
                 self._refuse(place, problem, "leave it in the global chain; models and routes of a key bound its use")
                 break
         return chain
-
-
-def _provider(config: ProviderConfig, lasting: Kept, clock: Clock) -> Provider:
-    transport: Transport = lasting.get(_pool_name(config), lambda: _transport(config))
-    return Provider(
-        name=config.name,
-        dialect=config.dialect,
-        base_url=config.base_url,
-        base_path=urlsplit(config.base_url).path.rstrip("/"),
-        transport=transport,
-        credentials=config.credentials,
-        auth=config.auth,
-        headers=config.headers,
-        quirks=config.quirks,
-        enabled=config.enabled,
-        free=config.free,
-    )
-
-
-def _pool_name(config: ProviderConfig) -> str:
-    """Name the pool after all that makes two pools differ, so that a reload keeps the connections it can."""
-    if config.dialect == "echo":
-        return f"pool echo {config.quirks.get('delay_s', 0.0)} {config.quirks.get('fail', 0.0)}"
-    parts = urlsplit(config.base_url)
-    return f"pool {config.transport} {parts.scheme}://{parts.netloc} {config.proxy} {config.tls_verify} {config.tls_ca}"
-
-
-def _transport(config: ProviderConfig) -> Transport:
-    if config.dialect == "echo":
-        return EchoTransport(
-            delay_s=float(config.quirks.get("delay_s", 0.0)), fail=float(config.quirks.get("fail", 0.0))
-        )
-    tls = tls_context(config.tls_ca, verify=config.tls_verify) if config.base_url.startswith("https") else None
-    if config.transport == "http" or config.proxy:
-        return HttpTransport(config.base_url, tls=tls, proxy=config.proxy)
-    return DirectTransport(config.base_url, tls=tls)
 
 
 def _route(config: RouteConfig, providers: Mapping[str, Provider], chain: Chain) -> Route:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.attempts.outgoing import model_for
-from gateway.exchange import Attempt, Exchange
+from gateway.exchange import Attempt, Exchange, waited_s
 from gateway.plugin import Row
 from gateway.pricing import ZERO
 
@@ -58,21 +58,6 @@ def row_of(exchange: Exchange, now_s: float) -> Row:
         error_code=error.code if error is not None else "client_left" if outcome == "disconnected" else None,
         tries=[_try(exchange, attempt) for attempt in attempts],
     )
-
-
-def waited_s(attempts: Sequence[Attempt]) -> float:
-    """Return how long the gateway waited for upstreams: from handing over a request until the last of its answer, tries
-    that ran at the same time counted once. The rest of an exchange's duration is overhead, pauses between tries too."""
-    if len(attempts) == 1:
-        only = attempts[0]
-        return 0.0 if only.sent_at_s is None else (only.received_at_s or only.ended_at_s or 0.0) - only.sent_at_s
-    total = until = 0.0
-    spans = [(each.sent_at_s, each.received_at_s or each.ended_at_s or 0.0) for each in attempts if each.sent_at_s]
-    for start, end in sorted(spans):
-        if end > until:
-            total += end - max(start, until)
-            until = end
-    return total
 
 
 def _try(exchange: Exchange, attempt: Attempt) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ It serves no data. Its own snapshot is built and never started: a plugin runs wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -18,12 +19,16 @@ from gateway.plugin import Clock
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.group import Group
-from gateway.runtime.reload import Reloader, Source, first
+from gateway.runtime.reload import JOINED, Reloader, Source, first
 from gateway.runtime.snapshot import Snapshot
 from gateway.supervisor.front import Front
 from gateway.supervisor.life import Read
 from gateway.supervisor.link import LONGEST_BYTES, Link, LinkLost
+from gateway.supervisor.totals import Totals
 from gateway.telemetry import FLUSH_S, Logger
+
+ALL_JOIN_S = 2.0
+"""How long sums wait for workers that have not joined yet."""
 
 
 class Workers(Group):
@@ -31,14 +36,21 @@ class Workers(Group):
 
     def __init__(self, expected: int) -> None:
         self.links: set[Link] = set()
+        self.totals = Totals()
         self._expected = expected
         self._complete = asyncio.Event()
 
     def joined(self, link: Link) -> None:
         """A worker said hello."""
         self.links.add(link)
+        self.totals.joined(link)
         if len(self.links) >= self._expected:
             self._complete.set()
+
+    def left(self, link: Link) -> None:
+        """A worker is gone."""
+        self.links.discard(link)
+        self.totals.left(link)
 
     async def wait(self) -> None:
         """Return when every worker has joined once."""
@@ -47,6 +59,13 @@ class Workers(Group):
     async def gather(self, what: str, given: Any = None) -> list[Any]:
         answers = await asyncio.gather(*(link.ask(what, given) for link in self.links), return_exceptions=True)
         return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    async def total(self, what: str) -> Any:
+        # A hub that has just begun knows nothing before the workers have found it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wait(), ALL_JOIN_S)
+        await self.totals.ask()
+        return self.totals.sum(what)
 
     async def require(self, what: str, given: Any = None) -> list[Any]:
         """Gather. Raises: ConfigError, the first that a worker refuses with."""
@@ -88,7 +107,7 @@ class GroupReloader(Reloader):
         async with self._lock:
             if link.facts.get("digest") != self._gateway.snapshot.digest:
                 await link.ask("prepare")
-                await link.ask("commit", "joined")
+                await link.ask("commit", JOINED)
 
 
 class Hub:
@@ -138,22 +157,32 @@ class Hub:
         async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             link = Link(reader, writer, {})
 
-            async def hello(facts: dict[str, Any]) -> bool:
+            async def hello(facts: dict[str, Any]) -> dict[str, int]:
                 link.facts = facts
                 gateway.spawn(join(link))
-                return True
+                for result, count in facts["reloads"].items():
+                    gateway.reloads[result] = max(gateway.reloads[result], count)
+                return gateway.reloads
+
+            async def farewell(totals: dict[str, Any]) -> None:
+                workers.totals.told(link, totals)
+
+            async def total(what: str) -> Any:
+                return await workers.total(what)
 
             async def gather(question: dict[str, Any]) -> list[Any]:
                 return await workers.gather(question["what"], question["given"])
 
-            link.answers.update({"hello": hello, "gather": gather})
-            await link.run(workers.links.discard)
+            link.answers.update({"hello": hello, "gather": gather, "total": total, "farewell": farewell})
+            await link.run(workers.left)
 
         server = await asyncio.start_unix_server(joined, sock=self._listener, limit=LONGEST_BYTES)
         await self._front.start(gateway, reloader, self._clock)
         loop.add_signal_handler(signal.SIGHUP, lambda: gateway.spawn(reloader.try_reload("SIGHUP")))
         waiting = asyncio.ensure_future(self._announce(gateway, workers))
+        asking = asyncio.ensure_future(workers.totals.keep_asking())
         await stopping.wait()
+        asking.cancel()
         loop.remove_reader(self._lifeline)
         waiting.cancel()
         self._front.stop_watching()

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.runtime.gateway import Gateway
-from gateway.runtime.group import Alone, Answerer, Group
+from gateway.runtime.group import Alone, Colleagues, Group
 from gateway.runtime.reload import Reloader, Source
 from gateway.runtime.snapshot import Snapshot
 from gateway.supervisor.life import Life, Read
 from gateway.supervisor.link import LONGEST_BYTES, Link
+from gateway.supervisor.totals import lost
 from gateway.telemetry import Logger
 
 AGAIN_S = 0.1
 """How long until a worker looks for the hub again that it has lost."""
 
+FAREWELL_S = 0.3
+"""How long a worker that ends waits for the hub to take its last sums."""
+
 
 class ThroughHub(Group):
     """The whole group, asked by way of the hub; this process alone while there is none."""
 
-    def __init__(self, link: Link, answers: dict[str, Answerer]) -> None:
-        self._link, self._alone = link, Alone(answers)
+    def __init__(self, link: Link, colleagues: Colleagues) -> None:
+        self._link, self._alone = link, Alone(colleagues)
 
     async def gather(self, what: str, given: Any = None) -> list[Any]:
         try:
@@ -32,6 +37,12 @@ class ThroughHub(Group):
         except ConnectionError:
             return await self._alone.gather(what, given)
         return answers
+
+    async def total(self, what: str) -> Any:
+        try:
+            return await self._link.ask("total", what)
+        except ConnectionError as error:  # this process alone would tell less than was told before
+            raise lost() from error
 
 
 class Worker(Life):
@@ -47,16 +58,22 @@ class Worker(Life):
         self._number, self._hub, self._lifeline, self._ready = number, hub, lifeline, ready
         self._prepared: Snapshot | None = None
         self._connection: asyncio.Task[None] | None = None
+        self._link: Link | None = None
+        self._colleagues: Colleagues | None = None
 
     async def began(self, gateway: Gateway, reloader: Reloader) -> None:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._lifeline, self._orphaned)
+        self._colleagues = gateway.colleagues
         gateway.answers.update(self._reloading(gateway, reloader))
         self._connection = loop.create_task(self._stay_connected(gateway))
         os.write(self._ready, b"r")
         os.close(self._ready)
 
     async def ended(self) -> None:
+        if self._link is not None and self._colleagues is not None:
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(self._link.ask("farewell", self._colleagues.totals()), FAREWELL_S)
         if self._connection is not None:
             self._connection.cancel()
 
@@ -74,15 +91,29 @@ class Worker(Life):
                 await asyncio.sleep(AGAIN_S)
                 continue
             link = Link(reader, writer, gateway.answers)
-            gateway.group = ThroughHub(link, gateway.answers)
+            gateway.group = ThroughHub(link, gateway.colleagues)
             running = asyncio.ensure_future(link.run())
             try:
-                await link.ask("hello", {"worker": self._number, "pid": os.getpid(), "digest": gateway.snapshot.digest})
+                reloads = await link.ask("hello", self._facts(gateway))
+                for result, count in reloads.items():
+                    gateway.reloads[result] = max(gateway.reloads[result], count)
+                self._link = link
                 await running
             except ConnectionError:
                 await asyncio.sleep(AGAIN_S)
             finally:
+                self._link = None
                 running.cancel()
+
+    def _facts(self, gateway: Gateway) -> dict[str, Any]:
+        """Return what the hub must know of this worker."""
+        return {
+            "worker": self._number,
+            "pid": os.getpid(),
+            "digest": gateway.snapshot.digest,
+            "gone": gateway.colleagues.gone,
+            "reloads": gateway.reloads,
+        }
 
     def _reloading(self, gateway: Gateway, reloader: Reloader) -> dict[str, Any]:
         """Return what the hub may ask of a reload: prepare in every worker, then commit in every one, or discard."""
@@ -106,5 +137,6 @@ class Worker(Life):
 
         async def refused(_: Any) -> None:
             gateway.last_reload_failed = True
+            gateway.reloads["failed"] += 1
 
         return {"prepare": prepare, "commit": commit, "discard": discard, "refused": refused}
