@@ -8,9 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from gateway import plugin
+from gateway.testing import running_gateway
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -99,3 +103,30 @@ def test_wrong_option_is_told_as_the_guide_promises(tmp_path: Path, environment:
     )
     assert ran.returncode == 2
     assert re.search(r'gateway\.yaml:4:\d+: .*did you mean "words"', ran.stderr), ran.stderr
+
+
+def test_every_public_name_is_in_the_guide() -> None:
+    guide = (ROOT / "plugins/README.md").read_text("utf-8")
+    code = " ".join("".join(found) for found in re.findall(r"```\w+[^\n]*\n(.*?)```|`([^`\n]+)`", guide, re.DOTALL))
+    assert set(plugin.__all__) - set(re.findall(r"\w+", code)) == set()
+
+
+def test_every_service_and_every_hook_is_in_the_guide() -> None:
+    guide = (ROOT / "plugins/README.md").read_text("utf-8")
+    services = guide.partition("## Services")[2].partition("## Errors")[0]
+    named = set(re.findall(r"^\| `(\w+)", services, re.MULTILINE))
+    assert named == {each.name for each in fields(plugin.Services)}
+    hooks = set(re.findall(r"^\| `(\w+)\(", guide, re.MULTILINE))
+    assert {name for name in vars(plugin.Plugin) if callable(getattr(plugin.Plugin, name))} <= hooks | named
+    for name in ("needs_usage", "public", "options_schema"):
+        assert name in vars(plugin.Plugin)
+        assert f"`{name}" in guide
+
+
+async def test_the_plugin_that_counts_in_the_state_is_whole() -> None:
+    [source] = [text for _, more, text in blocks() if more == "plugin=asked_today"]
+    config = "plugins: [asked_today]\nproviders: {echo: {}}\nroutes: [{name: all, targets: [echo/echo]}]\n"
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    async with running_gateway(config, plugins={"asked_today": source}) as gateway:
+        counts = [(await gateway.post("/v1/chat/completions", body)).headers["x-asked-today"] for _ in range(3)]
+    assert counts == ["1", "2", "3"]
