@@ -52,7 +52,7 @@ system:
 	$(call installed,initdb,postgresql)
 
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
-	$(BIN)/python -m pytest -m "not real" $(TESTS)
+	$(BIN)/python -m pytest -m "not real" -n auto --dist loadfile $(TESTS)
 
 test-real: $(VENV)/.dev .tools/.local-model .tools/.clients  ## run the tests of a real model and real clients (890 MB, fetched once)
 	$(BIN)/python -m pytest -m real $(TESTS)
