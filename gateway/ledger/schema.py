@@ -1,7 +1,7 @@
 """The ledger's tables, and the way from any older version of them to this one.
 
     ledger_meta    one number a name: `schema`, the version; `keys`, raised whenever a key changes
-    ledger_rows    one row an exchange
+    ledger_rows    one row an exchange; beside the columns here it has cost_usd, made of cost_nano_usd by the store
     ledger_hours   sums a UTC hour, by all that a total may be grouped by; ledger_days the same a UTC day
     ledger_*_who   the same by principal and model alone, ledger_*_how by target, route, status and outcome alone:
                    few rows, however many callers use however many targets

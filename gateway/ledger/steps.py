@@ -68,5 +68,13 @@ def _first(dialect: str) -> list[str]:
     ]
 
 
-STEPS: Final[Mapping[int, Callable[[str], list[str]]]] = {1: _first}
+def _second(dialect: str) -> list[str]:
+    # For people and their tools: the contract calls it cost_usd. The gateway counts in cost_nano_usd alone.
+    if dialect == "sqlite":  # no decimals there: the nearest float, computed when it is read
+        return ["ALTER TABLE ledger_rows ADD COLUMN cost_usd REAL GENERATED ALWAYS AS (cost_nano_usd / 1e9) VIRTUAL"]
+    exact = "NUMERIC(28, 9) GENERATED ALWAYS AS (cost_nano_usd::numeric / 1000000000) STORED"
+    return [f"ALTER TABLE ledger_rows ADD COLUMN cost_usd {exact}"]
+
+
+STEPS: Final[Mapping[int, Callable[[str], list[str]]]] = {1: _first, 2: _second}
 """Statements by the version they lead to."""

@@ -37,9 +37,33 @@ async def test_tables_are_as_queries_take_them_to_be(place: Place) -> None:
         return {name: {column["name"] for column in seen.get_columns(name)} for name in seen.get_table_names()}
 
     expected = {name: {column.name for column in table.columns} for name, table in TABLES.tables.items()}
+    expected["ledger_rows"].add("cost_usd")  # for people; no query of the gateway's reads it
     assert await on(place, columns) == expected
     version = select(META.c.value).where(META.c.name == "schema")
     assert await on(place, lambda conn: conn.execute(version).scalar()) == VERSION
+
+
+async def test_people_read_the_cost_in_dollars_and_an_unknown_one_as_null(place: Place) -> None:
+    async with place.opened() as ledger:
+        await recorded(ledger, row("a", cost_usd=Decimal("0.012500001")), row("b", cost_usd=None))
+    question = "SELECT exchange_id, cost_usd FROM ledger_rows ORDER BY 1"
+    found = await on(place, lambda conn: [(name, cost) for name, cost in conn.exec_driver_sql(question)])
+    assert [(name, None if cost is None else str(cost)) for name, cost in found] == [("a", "0.012500001"), ("b", None)]
+
+
+async def test_tables_of_the_first_version_are_brought_forward_with_their_rows(place: Place) -> None:
+    async with place.opened() as ledger:
+        await recorded(ledger, row("a", cost_usd=Decimal("0.25")))
+
+    def as_before(conn: Connection) -> None:
+        conn.exec_driver_sql("ALTER TABLE ledger_rows DROP COLUMN cost_usd")
+        conn.exec_driver_sql("UPDATE ledger_meta SET value = 1 WHERE name = 'schema'")
+
+    await on(place, as_before)
+    async with place.opened() as ledger:
+        assert ids(await ledger.rows()) == ["a"]
+    cost = await on(place, lambda conn: conn.exec_driver_sql("SELECT cost_usd FROM ledger_rows").scalar())
+    assert float(cost) == 0.25
 
 
 async def test_tables_of_a_later_version_are_refused(place: Place) -> None:
