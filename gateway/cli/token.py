@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gateway import credentials
+from gateway.cli import written
 from gateway.cli.home import home_argument, load
 from gateway.errors import ConfigError
 from gateway.runtime.clock import SystemClock
@@ -31,7 +32,7 @@ def token(home: str | None, sub: str, expires_in: str | None) -> None:
     longest_s = float(given["max_lifetime"])
     lasts_s = min(DEFAULT_S, longest_s) if expires_in is None else _seconds(expires_in)
     if lasts_s > longest_s:
-        raise click.UsageError(f"--expires-in: jwt.max_lifetime allows {longest_s:g} seconds at most")
+        raise click.UsageError(f"--expires-in: jwt.max_lifetime allows {written.duration(longest_s)} at most")
     now = int(SystemClock().time())
     claims: dict[str, Any] = {"sub": sub, "iat": now, "exp": now + int(lasts_s), "jti": uuid.uuid4().hex}
     if given.get("issuer"):

@@ -82,15 +82,16 @@ def _wrong(why: str) -> PermissionDenied:
     return PermissionDenied(f"the token is refused: {why}")
 
 
-def _moment(claims: Mapping[str, Any], name: str) -> int | None:
-    """Return a time in Unix seconds; only a whole number is one: digits in quotes, fractions and true are not."""
+def _moment(claims: Mapping[str, Any], name: str) -> float | None:
+    """Return a time in Unix seconds: a number, with a fraction or without (RFC 7519, 2). Digits in quotes and true are
+    none, and JSON has no NaN."""
     value = claims.get(name)
-    if name in claims and type(value) is not int:
-        raise _wrong(f'"{name}" is not a whole number of seconds')
+    if name in claims and type(value) not in (int, float):
+        raise _wrong(f'"{name}" is not a number of seconds')
     return value
 
 
-def _judge_times(claims: Mapping[str, Any], expires: int, rules: TokenRules, now: float) -> None:
+def _judge_times(claims: Mapping[str, Any], expires: float, rules: TokenRules, now: float) -> None:
     begins, issued = _moment(claims, "nbf"), _moment(claims, "iat")
     if begins is not None and begins > now + rules.leeway_s:
         raise _wrong('it is not valid yet ("nbf")')

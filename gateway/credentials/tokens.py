@@ -2,11 +2,12 @@
 
 A signer knows its algorithms before it sees a token: what the token says of its algorithm only has to agree. Nothing
 else in its head is acted on: `kid` is a name to look up among the keys at hand, and no address (`jku`, `x5u`) and no
-key (`jwk`, `x5c`) is ever taken from there.
+key (`jwk`, `x5c`) is ever taken from there. Issuers state them, so with a key set they are passed over.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ MOST_KEYS: Final = 100
 KEY_TYPES: Final = {"RS256": ("RSA", None), "ES256": ("EC", "P-256")}
 """The key type and curve of each algorithm that a key set may be used with."""
 _HMAC: Final = "HS256"
+_ELSEWHERE: Final = ("jku", "x5u", "jwk", "x5c")
+_KEY_NAME: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9._~:@/+=-]{1,256}")
 
 
 def mint(secret: Secret, claims: dict[str, object]) -> str:
@@ -40,7 +43,11 @@ class SharedSecret:
     def payload(self, token: str) -> bytes:
         """Return the payload of a token whose signature is right. Raises: PermissionDenied."""
         _refuse_odd(token)
-        return _read(self._jws, token, self._secret.reveal().encode(), [_HMAC])
+        head, payload = _read(self._jws, token, self._secret.reveal().encode(), [_HMAC])
+        # There is one secret and no choice: who names another key, or where one is, means something else by the token.
+        if any(name in head for name in _ELSEWHERE) or not _KEY_NAME.fullmatch(head.get("kid", "-")):
+            raise PermissionDenied("the token is refused: it names a key that has no place here")
+        return payload
 
 
 class PublicKeys:
@@ -80,7 +87,7 @@ class PublicKeys:
             raise UnknownSigner("the token is refused: no known key has signed it")
         if len(found) > 1:  # trying all would let one request cost a hundred signatures
             raise PermissionDenied("the token is refused: it does not say which key has signed it")
-        return _read(self._jws, token, found[0], [algorithm])
+        return _read(self._jws, token, found[0], [algorithm])[1]
 
 
 def _jws(algorithms: Collection[str]) -> PyJWS:
@@ -94,7 +101,7 @@ def _refuse_odd(token: str) -> None:
         raise PermissionDenied("the token is refused: it has not the form of one")
 
 
-def _read(jws: PyJWS, token: str, key: Any, algorithms: list[str]) -> bytes:
+def _read(jws: PyJWS, token: str, key: Any, algorithms: list[str]) -> tuple[Mapping[str, Any], bytes]:
     try:
         found = jws.decode_complete(token, key, algorithms)
     except InvalidSignatureError:
@@ -104,8 +111,7 @@ def _read(jws: PyJWS, token: str, key: Any, algorithms: list[str]) -> bytes:
         raise PermissionDenied(f"the token is refused: {type(error).__name__}") from None
     if "crit" in found["header"]:  # RFC 7515, 4.1.11: none of the extensions there may be is understood here
         raise PermissionDenied("the token is refused: it asks for an extension")
-    payload: bytes = found["payload"]
-    return payload
+    return found["header"], found["payload"]
 
 
 def _is_for(key: Mapping[str, Any], algorithm: str) -> bool:

@@ -59,11 +59,15 @@ REFUSED: dict[str, str] = {
     "kid a number": f"{b64({'alg': 'HS256', 'kid': 7})}.{b64(GOOD)}.AAAA",
     "jku elsewhere": signed(GOOD, "x" * 40, jku="http://127.0.0.1:1/keys"),
     "x5u elsewhere": signed(GOOD, "x" * 40, x5u="http://127.0.0.1:1/cert"),
+    "kid a path, rightly signed": signed(GOOD, kid="../../../dev/null"),
+    "kid SQL, rightly signed": signed(GOOD, kid="x' UNION SELECT 'ATTACKER';--"),
+    "jku, rightly signed": signed(GOOD, jku="http://127.0.0.1:1/keys"),
+    "x5u, rightly signed": signed(GOOD, x5u="http://127.0.0.1:1/cert"),
     "jwk inside": signed(GOOD, "x" * 40, jwk={"kty": "oct", "k": b64(b"x" * 40)}),
     "exp absent": signed(without("exp")),
     "exp null": signed({**GOOD, "exp": None}),
     "exp of digits": signed({**GOOD, "exp": str(NOW + 600)}),
-    "exp a fraction": signed({**GOOD, "exp": NOW + 600.5}),
+    "exp 1e308": signed(json.dumps(GOOD).replace(str(NOW + 600), "1e308").encode()),
     "exp true": signed({**GOOD, "exp": True}),
     "exp NaN": signed(json.dumps(GOOD).replace(str(NOW + 600), "NaN").encode()),
     "exp infinite": signed(json.dumps(GOOD).replace(str(NOW + 600), "Infinity").encode()),
@@ -148,10 +152,14 @@ async def test_no_token_is_401_in_every_dialect() -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("edge", [{"nbf": NOW + 30}, {"iat": NOW + 30}, {"aud": ["x", "gateway"]}, {"jti": "mine"}])
+@pytest.mark.parametrize(
+    "edge",
+    [{"nbf": NOW + 30}, {"iat": NOW + 30}, {"aud": ["x", "gateway"]}, {"jti": "mine"}, {"exp": NOW + 600.5}],
+)
 async def test_what_is_just_right_gets_in(edge: dict[str, Any]) -> None:
     async with running_gateway(HOME, clock=ManualClock(time=NOW)) as gateway:
         assert await status(gateway, signed({**GOOD, **edge})) == 200
+        assert await status(gateway, signed({**GOOD, **edge}, kid="key-2026/1")) == 200
 
 
 async def test_the_principal_is_sub_and_its_tags_match_routes() -> None:
