@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, union_all
 
 from gateway.ledger.ledger import Row
+from gateway.ledger.narrow import span_of
 from gateway.ledger.schema import ROWS, UNUSUAL, USUAL_OUTCOME, USUAL_STATUS
 from gateway.ledger.written import decoded, text
 
@@ -72,6 +74,13 @@ def pages(
         if all(each is not None for each in targets):
             del filters["provider"]
             filters["target"] = [target for each in targets for target in each or ()]
+    span = span_of(conn, filters, at_most, before[0] if isinstance(before, tuple) else before)
+    if span is None:
+        return []
+    since, until = filters.get("ts", (None, None))
+    since, until = max(span[0], -inf if since is None else since), min(span[1], inf if until is None else until)
+    if (since, until) != (-inf, inf):
+        filters["ts"] = (since if since > -inf else None, until if until < inf else None)
     query = page(filters, at_most, before)
     return [] if query is None else rows(conn, query)
 
