@@ -15,7 +15,8 @@ from msgspec import Struct, structs
 
 from gateway.chat import Usage
 from gateway.pricing.price import PER_MILLION, ZERO, Price, bound, cost, lines, plain
-from gateway.pricing.published import NAMES, Published, PublishedModel
+from gateway.pricing.published import NAMES, Published
+from gateway.pricing.table import Model
 
 __all__ = ["NAMES", "ZERO", "Billed", "Entry", "Price", "Prices", "Published", "plain"]
 
@@ -115,7 +116,7 @@ class Prices:
             return None if entry is None else entry.price
         return _laid_over(known.at(self._now(), _context(usage)), entry)
 
-    def _look_up(self, provider: str, model: str) -> tuple[Entry | None, PublishedModel | None]:
+    def _look_up(self, provider: str, model: str) -> tuple[Entry | None, Model | None]:
         name = f"{provider}/{model}"
         entry = next((each for each in self._entries if each.pattern.fullmatch(name)), None)
         if entry is not None and entry.like is not None:

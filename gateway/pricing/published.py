@@ -1,20 +1,22 @@
 """Published prices: the data of genai-prices, read without its updater, so without network.
 
-The package takes a third of a second to import (it is built on pydantic), therefore it is imported when the first price
-is asked for, or before that in a thread: see `Published.load_beside`.
+The package is large for what is asked of it here, so a process of its own reads it and hands over a table as JSON;
+that takes half a second, and is begun in a thread when a configuration needs prices: see `Published.load_beside`.
 """
 
 from __future__ import annotations
 
-import re
+import os
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Mapping
+from importlib import import_module
 from threading import Lock, Thread
-from typing import Any, Final
+from typing import Final
 
-from gateway.pricing.price import Price, Rate
+import msgspec
+
+from gateway.pricing.table import Model, Table
 
 NAMES: Final[Mapping[str, str]] = {
     "openai": "openai", "anthropic": "anthropic", "gemini": "google", "groq": "groq", "deepseek": "deepseek",
@@ -22,41 +24,9 @@ NAMES: Final[Mapping[str, str]] = {
     "perplexity": "perplexity", "cerebras": "cerebras", "azure": "azure",
 }  # fmt: skip
 """The known providers of config/providers.yaml that cost money, and what the data calls them."""
-_RATES: Final = {
-    "input_mtok": "input", "output_mtok": "output", "cache_read_mtok": "cache_read", "cache_write_mtok": "cache_write",
-    "cache_write_1h_mtok": "cache_write_1h", "output_reasoning_mtok": "reasoning", "input_audio_mtok": "input_audio",
-    "output_audio_mtok": "output_audio",
-}  # fmt: skip
-_COUNTS: Final = {"web_searches_kcount": "search", "requests_kcount": "request"}
-
-
-class PublishedModel:
-    """One model's published prices: they may change on a date, with the hour, or with the service tier."""
-
-    def __init__(self, info: Any) -> None:
-        self._info = info
-        self._made: dict[int, Price] = {}
-        several = isinstance(info.prices, list)
-        self._only = None if several else self._price(info.prices)
-        self.every: tuple[Price, ...] = (
-            tuple(self._price(each.prices) for each in info.prices) if several else (self._price(info.prices),)
-        )
-        """Each price that may hold at some time."""
-
-    def at(self, now_s: float, context: Mapping[str, str]) -> Price:
-        """Return the price at Unix time `now_s` for a request of that `service_tier` and `speed`."""
-        variants = bool(context) and bool(self._info.price_variants)
-        if self._only is not None and not variants:
-            return self._only
-        found = self._info.get_prices(datetime.fromtimestamp(now_s, UTC), context if variants else None)
-        return _price(found) if variants else self._price(found)
-
-    def _price(self, published: Any) -> Price:
-        # The data outlives this object, so that an id stands for one price.
-        made = self._made.get(id(published))
-        if made is None:
-            made = self._made[id(published)] = _price(published)
-        return made
+READER: Final = "gateway.pricing.packaged"
+READ_IN_S: Final = 20.0
+"""How long the process that reads the package may take on a busy machine."""
 
 
 class Published:
@@ -64,55 +34,56 @@ class Published:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._providers: Sequence[Any] | None = None
+        self._table: Table | None = None
 
     @property
     def is_loaded(self) -> bool:
         """Whether asking costs no more than looking up."""
-        return self._providers is not None
+        return self._table is not None
 
-    def load(self) -> Sequence[Any]:
-        """Return the providers of the data."""
-        if self._providers is None:
+    def load(self) -> Table:
+        """Return the table."""
+        if self._table is None:
             with self._lock:
-                if self._providers is None:
-                    from genai_prices.data import providers  # noqa: PLC0415 — a third of a second; see above
-
-                    self._providers = providers
-        return self._providers
+                if self._table is None:
+                    self._table = read_in_a_process() or read_here()
+        return self._table
 
     def load_beside(self) -> None:
         """Begin to load in a thread of its own; at once where the package has been imported already."""
         if "genai_prices.data" in sys.modules:
             self.load()
-        elif self._providers is None:
+        elif self._table is None:
             Thread(target=self.load, name="prices", daemon=True).start()
 
-    def find(self, name: str, base_url: str, model: str) -> PublishedModel | None:
+    def find(self, name: str, base_url: str, model: str) -> Model | None:
         """Return the prices of `model` at the known provider `name`, else at the one that `base_url` is an address of;
         None when there are none."""
-        providers = self.load()
-        known = NAMES.get(name)
-        for provider in providers:
-            if provider.id == known if known is not None else base_url and re.match(provider.api_pattern, base_url):
-                info = provider.find_model(model, all_providers=providers)
-                return None if info is None else PublishedModel(info)
+        return self.load().find(NAMES.get(name), base_url, model)
+
+
+def read_in_a_process() -> Table | None:
+    """Return the table; None where the package is here already, or where no process can be started."""
+    if "genai_prices.data" in sys.modules:
+        return None
+    # A session of its own: Ctrl-C in a terminal is for the gateway, which does not wait for it.
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", READER],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            timeout=READ_IN_S,
+            check=True,
+        )
+        return msgspec.json.decode(done.stdout, type=Table)
+    except (OSError, subprocess.SubprocessError, msgspec.DecodeError):
         return None
 
 
-def _price(published: Any) -> Price:
-    given: dict[str, Any] = {}
-    for name, value in published.__dict__.items():
-        if value is None:
-            continue
-        if (field := _RATES.get(name)) is not None:
-            given[field] = _rate(value)
-        elif (field := _COUNTS.get(name)) is not None:
-            given[field] = value if isinstance(value, Decimal) else value.base
-    return Price(**given)
-
-
-def _rate(value: Any) -> Rate:
-    if isinstance(value, Decimal):
-        return Rate(value)
-    return Rate(value.base, tuple((tier.start, tier.price) for tier in value.tiers))
+def read_here() -> Table:
+    """Return the table; the package stays in memory."""
+    found: Table = import_module(READER).table()
+    return found
