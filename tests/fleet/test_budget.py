@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from tests.fleet.books import rows, written
 from tests.fleet.kit import Fleet, Said, fleet, together, write_home
@@ -28,7 +29,7 @@ providers:
   up: {dialect: openai_chat, base_url: "%s", api_key: k}
 routes: [{name: all, targets: ["first/*"], fallbacks: ["up/*"]}]
 """
-WAYS = (
+WAYS: tuple[dict[str, Any], ...] = (
     {"stream": False},
     {"stream": True},
     {"stream": True, "do": "hang", "leave": True},
@@ -46,7 +47,7 @@ def spent_nano(folder: Path) -> int:
     return sum(cost for (cost,) in rows(folder, "cost_nano_usd"))
 
 
-async def spend(gateways: Fleet, count: int, **more: object) -> list[Said]:
+async def spend(gateways: Fleet, count: int, **more: Any) -> list[Said]:
     """Ask in every way there is, all at once."""
     asking = (WAYS[number % len(WAYS)] for number in range(count))
     return await together((gateways.ask("m", key=KEY, **{**way, **more}) for way in asking), at_once=count)
@@ -78,9 +79,7 @@ async def test_two_hundred_at_once_spend_at_most_the_dollar(one: Servers, tmp_pa
             )
 
 
-async def test_answers_longer_than_reserved_go_over_by_no_more_than_those_running(
-    one: Servers, tmp_path: Path
-) -> None:
+async def test_answers_longer_than_reserved_go_over_by_no_more_than_those_running(one: Servers, tmp_path: Path) -> None:
     """The upstream takes 100 tokens where the request allowed 20: what was in flight may exceed the budget, once."""
     async with upstream() as up:
         folder = home(tmp_path, one.url + "?prefix=longer:", up)

@@ -93,18 +93,26 @@ async def test_every_ending_leaves_one_row_that_says_how_it_ended(one: Servers, 
             names = [list(KINDS)[number % len(KINDS)] for number in range(COUNT)]
             said = await together((send(gateways, name, number, session) for number, name in enumerate(names)), 48)
             got = Counter((name, each.status) for name, each in zip(names, said, strict=True))
-            assert got.keys() == {(name, kind.status) for name, kind in KINDS.items()}
+            assert got.keys() >= {(name, kind.status) for name, kind in KINDS.items()}
+            # On a machine that is busy enough the state is late now and then, and says so.
+            late = {name for name, status in got if status == 503}
+            assert late <= {"spent", "turn"}
+            assert sum(got[name, 503] for name in late) + got["limited", 200] < COUNT // 20
             await written(home, COUNT + 2)
         # The gateways have stopped: what is not there by now never will be.
         found = rows(home, "request_id, status, outcome, error_code, attempts, exchange_id")
         assert len(found) == COUNT + 2
         assert len({row[5] for row in found}) == COUNT + 2
         told = {row[0]: row[1:5] for row in found}
-        wrong = {
-            id: told.get(id)
-            for id in (f"{name}-{number}" for number, name in enumerate(names))
-            if told.get(id) != KINDS[id.partition("-")[0]].row
-        }
+        wrong = {}
+        for number, (name, each) in enumerate(zip(names, said, strict=True)):
+            kind, row = KINDS[name], told[f"{name}-{number}"]
+            if each.status == kind.status:
+                expected = kind.row
+            else:
+                expected = (503, "failed", "state_unavailable", row[3]) if each.status == 503 else WHOLE
+            if row != expected:
+                wrong[name, number] = row
         assert not wrong
         whole = "WHERE outcome = 'completed' AND attempts > 0"
         tokens, nano_usd = rows(home, "sum(prompt_tokens + completion_tokens), sum(cost_nano_usd)", whole)[0]

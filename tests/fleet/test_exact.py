@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,15 +33,21 @@ routes:
 
 def passed(said: list[Said]) -> int:
     """Return how many were answered. Only a limit may have refused the others, and it says when to come back."""
-    refused = [each for each in said if each.status != 200]
-    assert {each.status for each in refused} <= {429}
-    assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
-    return len(said) - len(refused)
+    counted = Counter(each.status for each in said)
+    assert counted.keys() <= {200, 429, 503}
+    assert all(int(each.headers["retry-after"]) >= 1 for each in said if each.status == 429)
+    return counted[200]
+
+
+def late(said: list[Said]) -> int:
+    """Return how often the state's answer came too late, as it does on a machine that is busy enough: such a request
+    was counted and let nobody in."""
+    return sum("state_unavailable" in each.text for each in said if each.status == 503)
 
 
 async def check_requests(gateways: Fleet, up: Upstream) -> None:
     said = await together(gateways.ask("requests", stream=number % 3 == 0) for number in range(3 * PASSES))
-    assert passed(said) == PASSES == up.came["requests"]
+    assert PASSES - late(said) <= passed(said) == up.came["requests"] <= PASSES
 
 
 async def check_places(gateways: Fleet, up: Upstream) -> None:
@@ -48,7 +56,8 @@ async def check_places(gateways: Fleet, up: Upstream) -> None:
     assert any(each.status == 429 for each in said)
     assert up.most["places"] <= PLACES
     for _ in range(3):  # every place is free again: as many as there are may come in at once
-        assert passed(await together(gateways.ask("places", do="slow") for _ in range(PLACES))) == PLACES
+        said = await together(gateways.ask("places", do="slow") for _ in range(PLACES))
+        assert passed(said) + late(said) == PLACES
     assert up.most["places"] == PLACES
 
 
@@ -59,12 +68,13 @@ async def check_tokens(gateways: Fleet, up: Upstream) -> None:
     while refusals < 20:
         asking = []
         for number in range(60):
-            sent = {"max_tokens": 60, "stream": number % 2 == 0, "use": [20, 40]}
+            sent: dict[str, Any] = {"max_tokens": 60, "stream": number % 2 == 0, "use": [20, 40]}
             body = {"model": "tokens", "messages": [{"role": "user", "content": "hello"}], **sent}
             largest = -(-len(json.dumps(body)) // 4) + 60
             asking.append(gateways.ask("tokens", **sent))
         said = await together(asking)
-        refusals += len(said) - passed(said)
+        assert passed(said) + late(said) <= len(said)
+        refusals += sum(each.status == 429 for each in said)
     lasted_s = time.monotonic() - began
     used = up.tokens["tokens"]
     assert used <= TOKENS + lasted_s * TOKENS / 86_400
@@ -96,9 +106,9 @@ async def test_what_is_taken_survives_a_failover_to_the_replica(sentinels: Serve
     master = sentinels.servers[0]
     async with upstream() as up:
         async with fleet(write_home(tmp_path, HOME % (sentinels.url, 1, up.url)), 4) as gateways:
-            before = passed(await together(gateways.ask("requests") for _ in range(PASSES // 2)))
-            assert before == PASSES // 2
-            lost = 0
+            said = await together(gateways.ask("requests") for _ in range(PASSES // 2))
+            lost = late(said)
+            assert passed(said) == PASSES // 2 - lost
 
             async def go_on() -> None:
                 """Ask until the limit says no; while nobody knows, nobody is let in."""

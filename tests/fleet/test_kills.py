@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +110,7 @@ async def killed_under_load(home: Path, run: int, sessions: dict[str, list[str]]
             each.process.kill()
         killed_at = time.monotonic()
         load.runs = False
-        for each in clients:
-            with suppress(asyncio.CancelledError):
-                await each
+        await asyncio.gather(*clients)
         kept = {id for (id,) in rows(home, "request_id")}
         old = {name for name, at in load.answered.items() if at < killed_at - SAFE_AFTER_S - BUSY_S}
         assert seen
@@ -129,11 +126,12 @@ async def test_a_budget_goes_on_where_it_was_over_kill_9(tmp_path: Path) -> None
         home = write_home(tmp_path, text, PRICES)
         for _ in range(4):
             async with fleet(home, 1) as gateways:
-                for _ in range(8):
+                for _ in range(7):
                     assert (await gateways.ask("m", max_tokens=20)).status == 200
                 gateways.gateways[0].process.kill()
         async with fleet(home, 1) as gateways:
             while (last := await gateways.ask("m", max_tokens=20)).status == 200:
                 continue
             assert json.loads(last.text)["error"]["code"] == "insufficient_quota"
-        assert up.tokens["m"] <= 1000
+        # What was reserved for an answer that a kill came too close behind stays reserved: four times 13 tokens at most.
+        assert 1000 - 4 * 13 - 45 <= up.tokens["m"] <= 1000

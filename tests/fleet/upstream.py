@@ -78,7 +78,14 @@ class Upstream:
             message = {"role": "assistant", "content": words}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response(
-                {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+                {
+                    "id": "c",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": "m",
+                    "choices": [choice],
+                    "usage": usage,
+                }
             )
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)

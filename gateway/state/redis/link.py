@@ -27,6 +27,10 @@ CONNECT_S: Final = 1.0
 """What making a connection may take, beside those who wait for it: TLS and a login to a far server are five trips."""
 WAITING: Final = 20_000
 """Answers waited for at once; more are refused, since they could not come in time."""
+TURNS: Final = 16
+"""Turns of the loop in which an answer that lies in the socket is read, before it is given up. On a loop with nothing
+else to do they take microseconds. Time alone would not do: uvloop runs timers before it reads, and one turn of a loop
+that has stood still may take longer than any grace."""
 
 Orphan = Callable[[Any], None]
 
@@ -140,6 +144,16 @@ class Link:
             # Perhaps it was this loop that stood still, and the answer is there to be read.
             self._late = self._calls[0]
             self._timer = self._loop.call_later(GRACE_S, self._overdue)
+        else:
+            self._look_again(TURNS)
+
+    def _look_again(self, turns: int) -> None:
+        if self.is_closed or self._timer is not None:
+            return
+        if not self._calls or self._calls[0] is not self._late:
+            self._overdue()
+        elif turns:
+            self._loop.call_soon(self._look_again, turns - 1)
         else:
             self.close(f"no answer within {TIMEOUT_S * 1000:.0f} ms")
 
