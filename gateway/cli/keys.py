@@ -69,11 +69,24 @@ def new(
             expires_at=None if expires is None else credentials.read_expiry(expires),
             facts=credentials.kept_facts({"models": globs, "budget": spend}),
         )
-        _with_ledger(load(home), lambda ledger: ledger.save_key(saved))
+        loaded = load(home)
+        _with_ledger(loaded, lambda ledger: ledger.save_key(saved))
+        _warn_of_missing(loaded, ["auth"] if budget is None else ["auth", "budget"])
     click.echo(key)
     click.echo(f"- {flow(entry)}")
     where = "it is saved and holds at once" if save else "to let it in, put the line under auth.keys in gateway.yaml"
     click.echo(f"the key is shown this once; {where}", err=True)
+
+
+def _warn_of_missing(loaded: Loaded, needed: Sequence[str]) -> None:
+    """Say which of the plugins that a key needs run nowhere."""
+    config = loaded.config
+    chains = (config.plugins, *(route.plugins for route in config.routes))
+    running = {each.name for chain in chains for each in chain if each.options is not None}
+    without = {"auth": "nobody is asked for a key", "budget": "nothing holds the key's budget"}
+    for name in needed:
+        if name not in running:
+            click.echo(f'warning: the plugin {name} is in no chain, so {without[name]}; add "- {name}"', err=True)
 
 
 @keys.command(name="list")

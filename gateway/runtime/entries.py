@@ -14,6 +14,7 @@ from gateway.errors import ConfigError
 from gateway.runtime.config import Place, PluginConfig
 from gateway.runtime.document import Node, path_text
 from gateway.runtime.found import MOST, Found
+from gateway.runtime.held import Held, held_options
 from gateway.runtime.options import convert, lay_over
 from gateway.runtime.schema import Catalog
 from gateway.runtime.subschemas import settle
@@ -37,13 +38,17 @@ class Entry:
 
 
 class EntryReader:
-    """Reads chains; collects errors. `listed` returns the entries of the list in a file that an option names."""
+    """Reads chains; collects errors. `listed` returns the entries of the list in a file that an option names.
+
+    `held` are the options that another plugin acts on.
+    """
 
     def __init__(self, catalog: Catalog, errors: Found, listed: Callable[[Node, str], list[Node]]) -> None:
         self.catalog = catalog
         self._listed = listed
         self.names = frozenset(catalog.names())
         self.errors = errors
+        self.held: list[Held] = []
         self._rules: dict[tuple[str, str | None], Draft202012Validator | ConfigError] = {}
 
     def read_global(self, written: Sequence[tuple[Node, str]]) -> dict[str, tuple[PluginConfig, Entry]]:
@@ -200,6 +205,7 @@ class EntryReader:
         self.errors.extend(errors)
         if errors or node.is_broken():
             return None
+        self.held.extend(held_options(node, rules.schema, where))
         return convert(given, rules.schema, defaults=defaults)
 
     def _with_files(self, node: Node, schema: Any, where: str) -> Node:

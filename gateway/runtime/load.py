@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.errors import ConfigError
 from gateway.pricing import Entry
+from gateway.runtime import held
 from gateway.runtime.config import AdminConfig, CheckConfig, Config, Place, ProviderConfig, RouteConfig
 from gateway.runtime.document import Node
 from gateway.runtime.entries import EntryReader
@@ -20,6 +21,7 @@ from gateway.runtime.files import FileReader
 from gateway.runtime.found import EnoughErrorsError, Found
 from gateway.runtime.home import Home
 from gateway.runtime.known import read_known
+from gateway.runtime.order import order_errors
 from gateway.runtime.prices import read_prices
 from gateway.runtime.providers import ProviderReader, echo_provider
 from gateway.runtime.routes import RouteReader
@@ -72,6 +74,9 @@ class _Load:
         chain = entries.read_global(_items(documents, "plugins"))
         declared = self.declared if self.files.is_whole else None
         routes = self._routes(documents, RouteReader(declared, self.known, entries, chain))
+        on_routes = {each.name for route in routes for each in route.plugins if each.options is not None}
+        self.warnings += held.warnings(entries.held, on_routes | chain.keys())
+        self.errors.extend(order_errors([plugin for plugin, _ in chain.values()], routes, self.catalog))
         process = SectionReader(self.overrides, self.errors)
         state = process.state(root.value.get("state"), self.home.folder)
         server = process.server(root.value.get("server"), state)

@@ -1,4 +1,4 @@
-"""What auth takes, as JSON Schema."""
+"""What auth takes, as JSON Schema. `x-held-by` names the plugin that acts on an option: without it check warns."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ KEY: dict[str, Any] = {
         "budget": {
             "type": "string",
             "format": "money",
+            "x-held-by": "budget",
             "description": "What it may spend; held by the plugin budget.",
         },
         "limits": {
             "type": "object",
             "additionalProperties": False,
             "minProperties": 1,
+            "x-held-by": "rate_limit",
             "description": "How much it may ask; held by the plugin rate_limit.",
             "properties": {
                 "requests": {"type": "string", "format": "rate", "description": "Such as 60/min or 10/s."},

@@ -112,3 +112,19 @@ async def test_auth_on_a_route_is_refused_because_it_would_do_nothing(written: s
     with pytest.raises(ConfigError, match=r"gateway\.yaml:4:\d+: routes\[0\]\.plugins\[0\]: .auth. says who is asking"):
         async with running_gateway(f"version: 1\nplugins: [{{auth: {{keys: [{entry('a', 'k')}]}}}}]\n{routes}"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("chain", "told"),
+    [("", ["budget", "rate_limit"]), ("\n  - budget", ["rate_limit"]), ("\n  - budget\n  - rate_limit", [])],
+)
+async def test_what_stands_beside_a_key_and_nobody_holds_is_warned_of(chain: str, told: list[str]) -> None:
+    bounds = "budget: $1/day, limits: {requests: 1/min}"
+    keys = f"{entry('a', 'k', bounds)}, {entry('b', 'l', bounds)}"
+    async with running_gateway(f"version: 1\nplugins:\n  - auth: {{keys: [{keys}]}}{chain}\n{ROUTES}") as gateway:
+        warned = [line["warning"] for line in gateway.log if line["event"] == "configuration"]
+    assert [name for name in ("budget", "rate_limit") if any(f'"{name}"' in each for each in warned)] == told
+    assert len(warned) == len(told)
+    for each in warned:
+        assert each.startswith("gateway.yaml:3:") and "plugins[0].auth.keys[0]." in each
+        assert ", nor on 1 more of its kind" in each and 'add "- ' in each

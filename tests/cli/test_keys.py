@@ -53,6 +53,8 @@ def test_saved_keys_are_listed_and_revoked_and_the_key_itself_is_kept_nowhere(co
     )
     result = command("keys", "new", "team-a", home, "--save", "--budget", "$9.50/month", "--models", "gpt-*")
     assert result.exit_code == 0, result.output
+    assert "the plugin budget is in no chain, so nothing holds the key's budget" in result.stderr
+    assert "the plugin auth" not in result.stderr
     key, _ = made(result.stdout)
     listed = command("keys", "list", home)
     assert listed.exit_code == 0 and key not in listed.output
