@@ -43,6 +43,9 @@ class Life:
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()
 
+    def made(self, gateway: Gateway) -> None:
+        """Prepare `gateway`, before its first request."""
+
     async def began(self, gateway: Gateway, reloader: Reloader) -> None:
         """Do what follows once requests are taken."""
 
@@ -63,6 +66,7 @@ class Life:
         self.log.batch_with(lambda flush: loop.call_later(FLUSH_S, flush))
         try:
             gateway = await first(self.source, self.log, self.clock, read=self._read, warn=self.tells)
+            self.made(gateway)
             return await self._serve(gateway, data)
         finally:
             self.log.batch_with(None)

@@ -26,12 +26,14 @@ FAREWELL_S = 0.3
 
 
 class ThroughHub(Group):
-    """The whole group, asked by way of the hub; this process alone while there is none."""
+    """The whole group, asked by way of the hub; this process alone while there is none (`link` is None)."""
 
-    def __init__(self, link: Link, colleagues: Colleagues) -> None:
+    def __init__(self, link: Link | None, colleagues: Colleagues) -> None:
         self._link, self._alone = link, Alone(colleagues)
 
     async def gather(self, what: str, given: Any = None) -> list[Any]:
+        if self._link is None:
+            return await self._alone.gather(what, given)
         try:
             answers: list[Any] = await self._link.ask("gather", {"what": what, "given": given})
         except ConnectionError:
@@ -39,9 +41,11 @@ class ThroughHub(Group):
         return answers
 
     async def total(self, what: str) -> Any:
+        if self._link is None:
+            raise lost()  # this process alone would tell less than was told before
         try:
             return await self._link.ask("total", what)
-        except ConnectionError as error:  # this process alone would tell less than was told before
+        except ConnectionError as error:
             raise lost() from error
 
 
@@ -60,6 +64,9 @@ class Worker(Life):
         self._connection: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._colleagues: Colleagues | None = None
+
+    def made(self, gateway: Gateway) -> None:
+        gateway.group = ThroughHub(None, gateway.colleagues)
 
     async def began(self, gateway: Gateway, reloader: Reloader) -> None:
         loop = asyncio.get_running_loop()
@@ -91,18 +98,19 @@ class Worker(Life):
                 await asyncio.sleep(AGAIN_S)
                 continue
             link = Link(reader, writer, gateway.answers)
-            gateway.group = ThroughHub(link, gateway.colleagues)
             running = asyncio.ensure_future(link.run())
             try:
                 reloads = await link.ask("hello", self._facts(gateway))
                 for result, count in reloads.items():
                     gateway.reloads[result] = max(gateway.reloads[result], count)
                 self._link = link
+                gateway.group = ThroughHub(link, gateway.colleagues)
                 await running
             except ConnectionError:
                 await asyncio.sleep(AGAIN_S)
             finally:
                 self._link = None
+                self.made(gateway)
                 running.cancel()
 
     def _facts(self, gateway: Gateway) -> dict[str, Any]:
