@@ -27,6 +27,9 @@ from .limits import Limit, of_principal, read, tokens_of
 
 RENEW_S = 10.0
 """How often the leases of running requests are renewed: a third of a lease's life."""
+LOOK_AGAIN_S = 1.0
+"""When to come back for a place: one is free as soon as any request ends. When its lease ends says how long it takes
+at most, which is half a minute, and clients wait as long as they are told."""
 
 
 class Held:
@@ -215,9 +218,11 @@ class RateLimit(Plugin):
         if not taken.allowed:
             limit, _ = counted[taken.refused[0]]
             exchange.notes["limited"] = f"{limit.per}:{limit.kind}"
+            wait_s = taken.retry_after_s
+            if all(counted[each][0].kind == "concurrency" for each in taken.refused):
+                wait_s = LOOK_AGAIN_S
             raise RateLimited(
-                f"the limit of {limit.words} is reached; try again in {max(1, ceil(taken.retry_after_s))} s",
-                retry_after_s=taken.retry_after_s,
+                f"the limit of {limit.words} is reached; try again in {max(1, ceil(wait_s))} s", retry_after_s=wait_s
             )
 
     async def _watch(self, exchange: Exchange, counted: list[tuple[Limit, str]], tokens: int) -> None:
