@@ -7,6 +7,8 @@ from typing import Any
 
 from gateway.plugin import Event, Exchange, Plugin, Reply, Services, TextDelta
 
+SHORTEST_CREDENTIAL = 6
+"""What is shorter is too common to be taken out of texts."""
 PROBES = frozenset({"/health", "/health/ready", "/ready"})
 
 
@@ -85,9 +87,22 @@ class AccessLog(Plugin):
         if usage is not None and usage.estimated:
             fields["estimated"] = True
         if self._bodies:
-            fields["request_body"] = request.body.decode("utf-8", "replace")
-            fields["answer"] = "".join(exchange.notes.get("access_log", ()))
+            own = _credentials(request.headers)
+            fields["request_body"] = _without(own, request.body.decode("utf-8", "replace"))
+            fields["answer"] = _without(own, "".join(exchange.notes.get("access_log", ())))
         write("request", **fields)
+
+
+def _credentials(headers: Mapping[str, str]) -> list[str]:
+    """Return what this caller showed: no other secret has a form that only its owner knows."""
+    shown = (headers.get("authorization", "").rpartition(" ")[2], headers.get("x-api-key", ""))
+    return [each for each in shown if len(each) >= SHORTEST_CREDENTIAL]
+
+
+def _without(credentials: list[str], text: str) -> str:
+    for each in credentials:
+        text = text.replace(each, "***")
+    return text
 
 
 def _ms(seconds: float) -> float:

@@ -70,3 +70,17 @@ async def test_headers_and_addresses_that_a_plugin_logs_are_without_credentials(
             assert line["url"] == "https://***@host.example/x?api_key=***&b=1"
             assert line["headers"]["x-other"] == "kept" and line["headers"]["Cookie"] == "***"
             assert "canary" not in json.dumps(gateway.log)
+
+
+async def test_what_the_caller_showed_is_not_in_the_bodies_that_are_logged_whatever_form_it_has() -> None:
+    shown = {"authorization": "Bearer my-own-password", "x-api-key": "another-one"}
+    async with running_gateway(
+        "plugins: [access_log: {bodies: true}]\nroutes: [{targets: [echo/echo], name: e}]"
+    ) as gateway:
+        said = "why are my-own-password and another-one refused, but not my-own-pass"
+        body = {"model": "echo", "messages": [{"role": "user", "content": said}]}
+        assert (await gateway.post("/v1/chat/completions", body, headers=shown)).status == 200
+        await gateway.settled()
+        [line] = gateway.events("request")
+        assert "why are *** and *** refused, but not my-own-pass" in line["request_body"]
+        assert line["answer"] == "why are *** and *** refused, but not my-own-pass"
