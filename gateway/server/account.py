@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from gateway.attempts.elsewhere import COUNTS, SHOW
@@ -49,26 +50,30 @@ class Accounts:
             return
         attempts = exchange.attempts
         if len(exchange.request.body) > LONG_BYTES and any(attempt.usage is None for attempt in attempts):
-            await asyncio.to_thread(_estimate, exchange)
+            await asyncio.to_thread(_estimate, exchange)  # which leaves nothing to estimate below
         if prices.needs_loading and any(not attempt.target.provider.free for attempt in attempts):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.to_thread(prices.load), at_most_s)
-        self._settle(exchange, prices)
+        self._settle(exchange, prices, is_priced=not prices.needs_loading)
 
     def settle_soon(self, exchange: Exchange, prices: Prices) -> bool:
         """Settle without waiting; False where that takes longer than the loop may stand still, and `settle` must."""
         if not exchange.accounted:
             if prices.needs_loading or len(exchange.request.body) > LONG_BYTES:
                 return False
-            self._settle(exchange, prices)
+            self._settle(exchange, prices, is_priced=True)
         return True
 
-    def _settle(self, exchange: Exchange, prices: Prices) -> None:
+    def _settle(self, exchange: Exchange, prices: Prices, *, is_priced: bool) -> None:
         exchange.accounted = True
         attempts = exchange.attempts
-        _estimate(exchange)
         for attempt in attempts:
-            self._price(exchange, attempt, prices)
+            if attempt.usage is None:
+                attempt.usage = _guess(exchange, attempt)
+            if attempt.target.provider.free or attempt.usage is NOTHING:
+                attempt.cost_usd = ZERO
+            if is_priced and attempt.usage is not None and attempt.usage is not NOTHING:
+                self._price(exchange, attempt, attempt.usage, prices)
         if exchange.has_children:
             return  # what they used is theirs; a plugin may have stated the sum to the client
         if len(attempts) == 1:
@@ -81,24 +86,25 @@ class Accounts:
         elif exchange.usage is None and exchange.admitted:
             exchange.cost_usd = ZERO
 
-    def _price(self, exchange: Exchange, attempt: Attempt, prices: Prices) -> None:
-        usage, provider = attempt.usage, attempt.target.provider
-        if provider.free or usage is NOTHING:
-            attempt.cost_usd = ZERO
-        elif usage is not None and not prices.needs_loading:
-            model = model_for(exchange, attempt.target)
-            attempt.cost_usd = prices.cost(provider.name, model, _with_tier(exchange, usage))
+    def _price(self, exchange: Exchange, attempt: Attempt, usage: Usage, prices: Prices) -> None:
+        provider, fields = attempt.target.provider, exchange.request.fields
+        tells = self._log.is_enabled("debug")
+        if provider.free and not tells:
+            return
+        model = model_for(exchange, attempt.target)
+        if fields and "service_tier" in fields:
+            usage = _with_tier(fields["service_tier"], usage)
+        if not provider.free:
+            attempt.cost_usd = prices.cost(provider.name, model, usage)
             if attempt.cost_usd is None:
                 self._tell_unknown(provider.name, model)
-        if usage is not None and usage is not NOTHING and not prices.needs_loading and self._log.is_enabled("debug"):
+        if tells:
             self._log.debug(
                 "token_cost",
                 request_id=exchange.id,
                 attempt=attempt.number,
                 estimated=usage.estimated,
-                arithmetic=prices.explain(
-                    provider.name, model_for(exchange, attempt.target), _with_tier(exchange, usage)
-                ),
+                arithmetic=prices.explain(provider.name, model, usage),
             )
 
     def _tell_unknown(self, provider: str, model: str) -> None:
@@ -133,14 +139,13 @@ def summed(usages: Iterable[Usage | None]) -> Usage | None:
     )
 
 
-def _with_tier(exchange: Exchange, usage: Usage) -> Usage:
+def _with_tier(asked: Raw, usage: Usage) -> Usage:
     """Return `usage` with the service tier that the request asked for, where the upstream's own words lack it: OpenAI
     states it beside the usage, and only at the end. Who asked for priority and did not get it is priced as if."""
-    fields = exchange.request.fields
-    if not fields or "service_tier" not in fields or "service_tier" in usage.extra:
+    if "service_tier" in usage.extra:
         return usage
     try:
-        tier = _decode_text(fields["service_tier"])
+        tier = _decode_text(asked)
     except msgspec.DecodeError:
         return usage
     return replace(usage, extra={**usage.extra, "service_tier": tier})
