@@ -51,6 +51,7 @@ class Cache(Plugin):
     options_schema = {
         "type": "object",
         "additionalProperties": False,
+        "x-after": {"session": "an answer would be given again whatever the turns before it, and no turn be kept"},
         "properties": {
             "ttl": {
                 "type": "string",

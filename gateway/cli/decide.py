@@ -108,10 +108,15 @@ def match_of(route: RouteConfig) -> Match:
 
 def tags_of(config: Config, key: str | None) -> Mapping[str, str]:
     """Return the tags that the file gives the key of that name; none for a key it does not know."""
+    return dict(key_of(config, key).get("tags") or {})
+
+
+def key_of(config: Config, name: str | None) -> Mapping[str, Any]:
+    """Return what stands beside the key of that name in the file; nothing for one that the file does not know."""
     for plugin in config.plugins:
-        for entry in (plugin.options or {}).get("keys", ()) if plugin.name == "auth" and key else ():
-            if isinstance(entry, Mapping) and entry.get("name") == key:
-                return dict(entry.get("tags") or {})
+        for entry in (plugin.options or {}).get("keys", ()) if plugin.name == "auth" and name else ():
+            if isinstance(entry, Mapping) and entry.get("name") == name:
+                return entry
     return {}
 
 

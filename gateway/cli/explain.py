@@ -10,14 +10,18 @@ from typing import Any
 import click
 
 from gateway.cli import show, written
-from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, decide, match_of
+from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, decide, key_of, match_of
 from gateway.cli.home import Loaded, home_argument, load
-from gateway.exchange import Timeouts
+from gateway.errors import PermissionDenied
+from gateway.exchange import Principal, Timeouts
 from gateway.runtime.config import Config, PluginConfig, RouteConfig
 from gateway.runtime.plugins import chain_of, hooks_of
+from gateway.server.allowed import refuse_foreign
 
 LIMITING = ("rate_limit", "budget")
 """The standard plugins whose options are limits."""
+HELD_BY = (("limits", "rate_limit"), ("budget", "budget"))
+"""What stands beside a key, and the plugin that holds it: without that it is none."""
 
 CHOSEN_BY = {
     "weighted": "in proportion to weight",
@@ -58,13 +62,19 @@ def explain(
             raise click.UsageError(f'--down: no provider "{name}"; there are: {", ".join(sorted(known))}')
     asked = Asked(model, path or DEFAULT_PATH, _headers(headers), key, None, frozenset(down))
     decision = decide(loaded.config, asked)
-    report = explanation(loaded, decision)
+    report = explanation(loaded, decision, key_of(loaded.config, key))
+    refusal = _refusal(loaded.config, asked, decision)
+    if refusal:
+        report["refused"] = refusal
     if as_json:
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     elif decision.route is not None:
         _print(loaded, decision, decision.route, report)
     if decision.route is None:
         _print_refusal(decision, asked)
+        ctx.exit(2)
+    if refusal:
+        click.echo(f"{refusal}: the answer would be 403", err=True)
         ctx.exit(2)
 
 
@@ -78,8 +88,8 @@ def _headers(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def explanation(loaded: Loaded, decision: Decision) -> dict[str, Any]:
-    """Return everything `--json` prints; `route` is null when no route takes the request."""
+def explanation(loaded: Loaded, decision: Decision, key: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything `--json` prints; `route` is null when no route takes the request. `key` stands in the file."""
     route = decision.route
     passed = [
         {"route": verdict.value.name, "why": verdict.reason} for verdict in decision.verdicts if not verdict.taken
@@ -122,7 +132,7 @@ def explanation(loaded: Loaded, decision: Decision) -> dict[str, Any]:
             }
             for plugin in chain
         ],
-        "limits": _limits(loaded, chain),
+        "limits": _limits(loaded, chain, key),
         "timeouts": _timeouts(loaded.config, chain),
     }
 
@@ -133,10 +143,29 @@ def _balance(route: RouteConfig, decision: Decision) -> str:
     return f"{route.balance}: one of {count} targets first, {CHOSEN_BY[route.balance]}" if count > 1 else route.balance
 
 
-def _limits(loaded: Loaded, chain: Sequence[PluginConfig]) -> dict[str, Any]:
+def _limits(loaded: Loaded, chain: Sequence[PluginConfig], key: Mapping[str, Any]) -> dict[str, Any]:
     server = loaded.config.server
     limits: dict[str, Any] = {"max_body": written.size(server.max_body_bytes), "max_in_flight": server.max_in_flight}
-    return limits | {plugin.name: show.options(loaded.catalog, plugin) for plugin in chain if plugin.name in LIMITING}
+    limits |= {plugin.name: show.options(loaded.catalog, plugin) for plugin in chain if plugin.name in LIMITING}
+    own = {name: written.value(key[name]) for name, by in HELD_BY if name in key and by in limits}
+    return limits | ({"key": own} if own else {})
+
+
+def _refusal(config: Config, asked: Asked, decision: Decision) -> str:
+    """Return why the caller's key may not do this, "" when it may."""
+    entry, route = key_of(config, asked.key), decision.route
+    if route is None or not entry:
+        return ""
+    models, routes = (_several(entry.get(name)) for name in ("models", "routes"))
+    try:
+        refuse_foreign(Principal(str(entry["name"]), models=models, routes=routes), asked.model, route.name)
+    except PermissionDenied as error:
+        return error.message
+    return ""
+
+
+def _several(given: str | list[str] | None) -> tuple[str, ...] | None:
+    return given if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
 def _timeouts(config: Config, chain: Sequence[PluginConfig]) -> dict[str, str]:

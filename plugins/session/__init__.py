@@ -61,6 +61,7 @@ class Session(Plugin):
     options_schema = {
         "type": "object",
         "additionalProperties": False,
+        "x-after": {"auth": "its paths would be open to everybody"},
         "properties": {
             "ttl": {
                 "type": "string",
