@@ -205,6 +205,13 @@ def test_the_image_is_two_stages_slim_unprivileged_and_in_exec_form() -> None:
     installs = [text for text in instructions("RUN") if "pip install" in text]
     assert sum("--mount=type=cache" in text for text in installs) == 2
     assert sum("--require-hashes -r requirements/" in text for text in installs) == 2
+    [user] = [text for text in instructions("RUN") if "useradd" in text]
+    assert "--uid 1000 " in user
+    assert re.search(r"install --directory --owner 1000 --group 1000 \S+ /srv/gateway/var$", user), (
+        "nowhere to keep a ledger"
+    )
+    locks = re.findall(r"-r requirements/(\S+)", " ".join(installs))
+    assert locks == ["run.txt", "postgres.txt", "build.txt"]
 
 
 def test_all_that_the_image_copies_exists_and_is_not_ignored() -> None:
