@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import blocking, hotspots
+from benchmarks import blocking, chains, hotspots
 from benchmarks.clocks import machine, split_cpus
 from benchmarks.report import TRANSLATED, VERBATIM, Footprint, Sample, disturbance, published, table, verdicts
 from benchmarks.scenarios import Scenario, suite
-from benchmarks.systems import HERE, BenchError, Mock, System, drive, gateway, mock, nginx, nginx_program
+from benchmarks.systems import HERE, BenchError, Mock, System, checked, gateway, mock, nginx, nginx_program
 
 FIVE = HERE / "homes" / "five"
 HOMES = {"gateway bare": HERE / "homes" / "bare", VERBATIM: FIVE, TRANSLATED: FIVE}
@@ -47,6 +47,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--system", action="append", choices=SYSTEMS, metavar="NAME", help="%(choices)s; may be repeated"
     )
+    parser.add_argument("--chains", action="store_true", help="with --only or --system: what each plugin adds, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="raw figures (default: benchmarks/results/TIME.json)")
     parser.add_argument("--publish", action="store_true", help="put the table into benchmarks/README.md")
     parser.add_argument("--profile", action="store_true", help="no table: sample the gateway under load with py-spy")
@@ -70,22 +71,6 @@ def running(names: Sequence[str], upstream: Mock, folder: Path) -> Iterator[list
                 own, client = folder / name.replace(" ", "-"), "anthropic" if name == TRANSLATED else "openai_chat"
                 systems.append(stack.enter_context(gateway(name, HOMES[name], upstream, on, own, client)))
         yield systems
-
-
-def checked(system: System, scenario: Scenario, upstream: Mock, round_number: int) -> Sample:
-    """Run one round and prove by the mock's own counts that all of it passed through. Raises: BenchError."""
-    before = upstream.counts()
-    outcome = drive(system, scenario, upstream)
-    after = upstream.counts()
-    unit = "plain" if scenario.kind == "plain" else "events"
-    warm_up = scenario.connections * 4 * (1 if scenario.kind == "plain" else 4)
-    came, sent = after[unit] - before[unit], scenario.units + warm_up
-    if came != sent:
-        raise BenchError(
-            f"{system.name}: {scenario.name}: {sent} {unit} arrived, but the mock answered {came}; "
-            "something answers or retries in between"
-        )
-    return Sample(round_number, system.name, outcome)
 
 
 def versions() -> dict[str, str]:
@@ -137,6 +122,14 @@ def compare(
     lines = verdicts(samples, scenarios)
     if not options.only and TRANSLATED in names:
         lines += blocking.verdicts(blocking.measure(2 if options.short else 5))
+    if options.chains or not (options.only or options.system):
+        on, _ = split_cpus()
+        added = chains.measure(upstream, on, folder / "chains", options.rounds or (3 if options.short else 7))
+        kept["chains"] = [asdict(sample) for sample in added]
+        raw.write_text(json.dumps(kept, indent=1))
+        shown += f"\n\nCPU added per request by each plugin:\n\n{chains.table(added)}"
+        lines += chains.verdicts(added)
+        samples += added
     facts = [disturbance(samples), " · ".join(f"{key} {value}" for key, value in about.items())]
     print(shown, "", *lines, "", *facts, f"raw figures: {raw}", sep="\n")
     if options.publish:

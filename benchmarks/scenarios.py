@@ -17,6 +17,7 @@ from benchmarks.translation import translated_plain, translated_stream
 ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?")
 MODEL_ASKED = "bench"
 MODEL_TARGET = "mock-model-1"
+CREDENTIAL = "sk-bench-0000000000000000"
 SYSTEM = "You are terse."
 USAGE = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
 
@@ -66,7 +67,7 @@ class Scenario:
         head = (
             f"POST /v1/{'chat/completions' if own else 'messages'} HTTP/1.1\r\nHost: {host}\r\n"
             "Accept: application/json\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer sk-bench-0000000000000000\r\nUser-Agent: bench/1\r\n"
+            f"Authorization: Bearer {CREDENTIAL}\r\nUser-Agent: bench/1\r\n"
             + ("" if own else "anthropic-version: 2023-06-01\r\n")
             + f"Content-Length: {len(body)}\r\n\r\n"
         )

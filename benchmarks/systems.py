@@ -22,6 +22,7 @@ from typing import IO
 
 from benchmarks.clocks import rss_bytes, split_cpus, tree
 from benchmarks.load import Outcome
+from benchmarks.report import Sample
 from benchmarks.scenarios import Scenario
 
 HERE = Path(__file__).parent
@@ -167,6 +168,8 @@ def gateway(
         start_s = time.monotonic() - began
         ready = READY.search(log_path.read_text())
         assert ready is not None
+        # The process that reads the published prices is part of the start, and gone when the load begins.
+        wait_until(lambda: len(tree(child.pid)) == 1, child, name, log_path)
         yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path, client)
 
 
@@ -192,6 +195,22 @@ def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
     if run.returncode:
         raise BenchError(f"{system.name}: {run.stderr.strip()}{complaints(system)}")
     return Outcome(**json.loads(run.stdout))
+
+
+def checked(system: System, scenario: Scenario, upstream: Mock, round_number: int) -> Sample:
+    """Run one round and prove by the mock's own counts that all of it passed through. Raises: BenchError."""
+    before = upstream.counts()
+    outcome = drive(system, scenario, upstream)
+    after = upstream.counts()
+    unit = "plain" if scenario.kind == "plain" else "events"
+    warm_up = scenario.connections * 4 * (1 if scenario.kind == "plain" else 4)
+    came, sent = after[unit] - before[unit], scenario.units + warm_up
+    if came != sent:
+        raise BenchError(
+            f"{system.name}: {scenario.name}: {sent} {unit} arrived, but the mock answered {came}; "
+            "something answers or retries in between"
+        )
+    return Sample(round_number, system.name, outcome)
 
 
 def complaints(system: System) -> str:
