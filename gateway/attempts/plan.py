@@ -12,6 +12,8 @@ from gateway.route import Retry, Route, Target
 from gateway.upstream.balance import Balance, Candidate, ordered
 from gateway.upstream.keys import CREDENTIAL_STATUSES, Resting
 
+PATIENCE_S = 5.0
+"""How long an upstream may ask to wait for the same target to be asked again; longer where `backoff` is."""
 CAUSES = {"context_length_exceeded": "context_length", "content_policy_violation": "content_filter"}
 """Errors that have fallbacks of their own, by code."""
 
@@ -235,7 +237,7 @@ class Plan:
                 continue
             ready_at = self._ready_at.get(id(each))
             pause_s = backoff_s if ready_at is None else max(0.0, ready_at - now)
-            if pause_s > retry.backoff_max_s or pause_s >= remaining_s:
+            if pause_s > max(retry.backoff_max_s, PATIENCE_S) or pause_s >= remaining_s:
                 continue
             if best is None or (counts[id(each)], pause_s) < best[:2]:
                 best = (counts[id(each)], pause_s, each)

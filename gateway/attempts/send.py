@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from email.utils import formatdate
 
 from gateway.attempts import foreign
 from gateway.attempts.answer import Answers, Sent
@@ -49,7 +50,7 @@ class Sender:
         *,
         wants_usage: bool = False,
     ) -> None:
-        self._keys, self._log, self._wants_usage = keys, log, wants_usage
+        self._keys, self._clock, self._log, self._wants_usage = keys, clock, log, wants_usage
         self._tells_steps = log.is_enabled("debug")
         self._answers = Answers(chain, clock, most_decoded_bytes)
 
@@ -163,6 +164,8 @@ class Sender:
         handed_over = False
         try:
             attempt.status = status = response.status
+            if status >= 400 and "date" not in response.headers:  # RFC 9110, 6.6.1: the recipient's own is as good
+                response.headers["date"] = formatdate(self._clock.time(), usegmt=True)
             if keys is not None:
                 model = model_for(exchange, target)
                 pause_s = keys.learn(number, model, status, response.headers, attempt.started_at_s)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from email.utils import formatdate
 
 import pytest
 
 from gateway.testing import (
     Close,
     Gate,
+    ManualClock,
     Reset,
     ScriptedUpstream,
     Send,
@@ -148,6 +150,22 @@ async def test_retry_after_that_fits_is_waited_for() -> None:
     async with ScriptedUpstream([busy, busy, reply_json(GOOD)]) as a, running_gateway(config(a)) as gateway:
         got = await gateway.post(CHAT, ASK)
         assert (got.status, got.headers["x-gateway-attempts"]) == (200, "3")
+
+
+async def test_retry_after_is_obeyed_under_a_short_backoff_too() -> None:
+    busy = reply_json({"error": {"message": "slow down"}}, 429, [("retry-after-ms", "30")])
+    async with ScriptedUpstream([busy, reply_json(GOOD)]) as a, running_gateway(config(a, route=", retry: {backoff: 1ms..2ms}")) as gateway:  # fmt: skip
+        got = await gateway.post(CHAT, ASK)
+        assert (got.status, got.headers["x-gateway-attempts"]) == (200, "2")
+
+
+async def test_retry_after_as_a_date_needs_no_date_beside_it() -> None:
+    clock = ManualClock(monotonic=asyncio.get_running_loop().time())
+    later = formatdate(clock.time() + 3600, usegmt=True)
+    busy = reply_json({"error": {"message": "slow down"}}, 429, [("retry-after", later)])
+    async with ScriptedUpstream([busy]) as a, running_gateway(config(a), clock=clock) as gateway:
+        got = await gateway.post(CHAT, ASK)
+        assert got.status == 429 and 3599 <= int(got.headers["retry-after"]) <= 3601
 
 
 async def test_repeats_are_at_most_the_retry_attempts() -> None:
