@@ -11,6 +11,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from gateway.plugin import (
     Attempt,
     ConfigError,
@@ -174,7 +176,7 @@ class BudgetPlugin(Plugin):
         return found
 
     def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
-        prompt_tokens = -(-len(exchange.request.body) // BYTES_PER_TOKEN)
+        prompt_tokens = -(-_prompt_bytes(exchange) // BYTES_PER_TOKEN)
         return self.services.pricing.bound(target.provider.name, _model(target, exchange), prompt_tokens, answer_tokens)
 
     # --- money -------------------------------------------------------------------------------------
@@ -303,6 +305,11 @@ class BudgetPlugin(Plugin):
 
 def _model(target: Target, exchange: Exchange) -> str:
     return exchange.request.model if target.model == "*" else target.model
+
+
+def _prompt_bytes(exchange: Exchange) -> int:
+    """Return about how long what is forwarded is, the turns that a session put before it included."""
+    return len(msgspec.json.encode(exchange.chat)) if exchange.chat_changed else len(exchange.request.body)
 
 
 def _reserved(exchange: Exchange) -> dict[Budget, int]:

@@ -92,6 +92,21 @@ async def test_answers_longer_than_reserved_go_over_by_no_more_than_those_runnin
             assert (await gateways.ask("m", key=KEY, max_tokens=20)).status == 402
 
 
+async def test_turns_that_bring_a_long_history_reserve_what_it_costs(one: Servers, tmp_path: Path) -> None:
+    async with upstream() as up:
+        text = HOME % (one.url + "?prefix=turns:", HASH, up.first_url, up.url)
+        folder = write_home(tmp_path, text.replace("  - budget: {}", "  - session\n  - budget: {}"), PRICES)
+        async with fleet(folder, 2) as gateways:
+            url, who = gateways.next().url + "/v1/sessions", {"authorization": f"Bearer {KEY}"}
+            async with gateways.session.post(url, json={}, headers=who) as answer:
+                session = (await answer.json())["id"]
+            # A turn of 1,200 characters, which come back in its answer: 600 tokens more in every turn after it.
+            turn = {"key": KEY, "session_id": session, "max_tokens": 1}
+            assert (await gateways.ask("m", "x" * 1200, use=[4, 1], **turn)).status == 200
+            said = await together(gateways.ask("m", use=[610, 1], **turn) for _ in range(30))
+            assert Counter(each.status for each in said) == {200: 1, 402: 29}
+
+
 async def test_a_budget_is_remembered_over_kill_9_by_the_ledger_alone(tmp_path: Path) -> None:
     async with upstream() as up:
         folder = home(tmp_path, "memory:", up)
