@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -131,7 +130,9 @@ class RateLimit(Plugin):
                 used = 0
             if used is not None:
                 corrections += [
-                    replace(bucket, amount=used - bucket.amount) for bucket in held.tokens if used != bucket.amount
+                    Bucket(bucket.key, used - bucket.amount, bucket.burst, bucket.rate_per_s)
+                    for bucket in held.tokens
+                    if used != bucket.amount
                 ]
         if corrections:
             try:

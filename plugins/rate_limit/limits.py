@@ -11,6 +11,7 @@ from typing import Any, Literal
 from gateway.plugin import Bucket, Claim, ConfigError, Exchange, Lease, Principal, Rate
 
 Kind = Literal["requests", "tokens", "concurrency"]
+KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency")
 Subject = Callable[[Exchange], str | None]
 LARGEST_RESERVED_ANSWER = 1000
 """Tokens reserved for an answer whose request allows more, or does not say."""
@@ -22,7 +23,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}")
 class Limit:
     """One number that may not be passed. `per` as written; `shadow` only watches.
 
-    `key` names its counters: two limits that say the same share them, so that a route may repeat a global one.
+    `key` tells its counters from those of other limits: two that say the same share them, so that a route may repeat a
+    global one.
     """
 
     per: str
@@ -32,11 +34,7 @@ class Limit:
     period_s: float
     burst: int
     shadow: bool
-
-    @property
-    def key(self) -> str:
-        """What tells its counters from those of other limits."""
-        return f"{self.per}:{self.kind}:{self.amount}/{self.period_s:g}:{self.burst}"
+    key: str
 
     @property
     def words(self) -> str:
@@ -61,7 +59,7 @@ def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
     limits: list[Limit] = []
     for number, each in enumerate(options):
         where = f"limits[{number}]"
-        kinds = [kind for kind in ("requests", "tokens", "concurrency") if kind in each]
+        kinds = [kind for kind in KINDS if kind in each]
         if not kinds:
             raise ConfigError(f"{where} limits nothing", cure="add requests, tokens or concurrency")
         if "burst" in each and not {"requests", "tokens"} & set(kinds):
@@ -77,22 +75,18 @@ def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
 def of_principal(principal: Principal) -> list[Limit]:
     """Return the limits that stand beside a key."""
     given: Mapping[str, Any] = principal.limits
-    return [
-        _limit("key", kind, _principal, given[kind], given.get("burst"), False)
-        for kind in ("requests", "tokens", "concurrency")
-        if kind in given
-    ]
+    return [_limit("key", kind, _principal, given[kind], given.get("burst"), False) for kind in KINDS if kind in given]
 
 
-def _limit(per: str, kind: str, subject: Subject, value: Rate | int, burst: int | None, shadow: bool) -> Limit:
+def _limit(per: str, kind: Kind, subject: Subject, value: Rate | int, burst: int | None, shadow: bool) -> Limit:
     if isinstance(value, int):
-        return Limit(per, "concurrency", subject, value, 0.0, 0, shadow)
-    # A burst belongs to the requests where both are limited: a burst of ten tokens would let no prompt through.
-    own = burst if burst is not None and kind == "requests" else None
-    return Limit(
-        per, "requests" if kind == "requests" else "tokens", subject, value.amount, value.period_s,
-        own or value.amount, shadow,
-    )  # fmt: skip
+        kind, amount, period_s, most = "concurrency", value, 0.0, 0
+    else:
+        # A burst belongs to the requests where both are limited: a burst of ten tokens would let no prompt through.
+        own = burst if burst is not None and kind == "requests" else None
+        amount, period_s, most = value.amount, value.period_s, own or value.amount
+    key = f"{per}:{kind}:{amount}/{period_s:g}:{most}"
+    return Limit(per, kind, subject, amount, period_s, most, shadow, key)
 
 
 def tokens_of(exchange: Exchange) -> int:
