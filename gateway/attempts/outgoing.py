@@ -67,7 +67,11 @@ def native_body(attempt: Attempt, *, wants_usage: bool = False) -> bytes:
         if request.model and target.model != "*" and kind.lower().startswith("multipart/"):
             return with_model(request.body, kind, target.model)
         return request.body
-    asks = wants_usage and request.stream and may_ask_usage(request.endpoint, target.provider)
+    asks = (
+        request.stream
+        and (wants_usage or _counts_tokens(exchange))
+        and may_ask_usage(request.endpoint, target.provider)
+    )
     if target.model == "*" and not target.params and not target.override and not asks:
         return _encode(fields)
     fields = dict(fields)
@@ -117,6 +121,11 @@ def must_be_rendered(exchange: Exchange, target: Target) -> bool:
     )
 
 
+def _counts_tokens(exchange: Exchange) -> bool:
+    """Return whether the caller's own limits count tokens: no plugin knows that of a route when it is loaded."""
+    return exchange.principal is not None and "tokens" in exchange.principal.limits
+
+
 def rendered_body(attempt: Attempt, dialect: Dialect, model: str, *, wants_usage: bool = False) -> Rendered:
     """Return the neutral request in the target's dialect; `wants_usage` as for `native_body`.
 
@@ -125,8 +134,8 @@ def rendered_body(attempt: Attempt, dialect: Dialect, model: str, *, wants_usage
     exchange, target = attempt.exchange, attempt.target
     chat = exchange.chat
     if (
-        wants_usage
-        and chat.stream
+        chat.stream
+        and (wants_usage or _counts_tokens(exchange))
         and chat.dialect == dialect.name == "openai_chat"  # from other dialects usage is always asked for
         and not chat.include_usage
         and may_ask_usage(exchange.request.endpoint, target.provider)

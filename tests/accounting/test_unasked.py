@@ -166,3 +166,24 @@ async def test_a_stream_that_comes_byte_by_byte_loses_the_same_bytes() -> None:
 )
 def test_only_the_chunks_own_null_goes(event: bytes, left: bytes) -> None:
     assert without_null_usage(event) == left
+
+
+LIMITED_KEY = """
+from gateway.plugin import Plugin, Principal, Rate
+
+class Counts(Plugin):
+    async def identify(self, request):
+        return Principal("ann", limits={"tokens": Rate(1000, 86400.0)} if "x-limited" in request.headers else {})
+"""
+
+
+async def test_a_limit_of_tokens_beside_the_key_asks_for_the_usage_of_that_key_alone() -> None:
+    async with (
+        ScriptedUpstream(answers) as upstream,
+        running_gateway(config(upstream.url, plugin=True), plugins={"counts": LIMITED_KEY}) as gateway,
+    ):
+        for headers, asked in (({"x-limited": "1"}, True), ({}, False)):
+            body = {"model": "m", "stream": True, "messages": []}
+            answer = await gateway.post(CHAT, body, headers=headers)
+            assert answer.body == stream(asked=False)
+            assert ("stream_options" in upstream.requests[-1].json()) is asked
