@@ -133,6 +133,8 @@ class BudgetPlugin(Plugin):
                 code="unknown_price",
             )
             raise TargetSkipped(unpriced.message, instead=unpriced)
+        if not most:  # free: nothing to reserve, and no budget is too far spent for it
+            return await call_next(attempt)
         before = _reserved(exchange)
         left = await self._reserve(exchange, budgets, most)
         if exchange.request.stream and asked > RESERVED_TOKENS and left is not None:
@@ -173,7 +175,7 @@ class BudgetPlugin(Plugin):
                 found.append(Budget(per, tags[tag], money, (tag, tags[tag])))
         if principal is not None and principal.budget is not None:
             found.append(Budget("key", name, principal.budget, None))
-        return found
+        return _tightest(found) if len(found) > 1 else found
 
     def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
         prompt_tokens = -(-_prompt_bytes(exchange) // BYTES_PER_TOKEN)
@@ -310,6 +312,16 @@ def _model(target: Target, exchange: Exchange) -> str:
 def _prompt_bytes(exchange: Exchange) -> int:
     """Return about how long what is forwarded is, the turns that a session put before it included."""
     return len(msgspec.json.encode(exchange.chat)) if exchange.chat_changed else len(exchange.request.body)
+
+
+def _tightest(budgets: list[Budget]) -> list[Budget]:
+    """Return the smallest of those that sum the same money: one sum is taken from once."""
+    found: dict[tuple[str, str, str], Budget] = {}
+    for each in budgets:
+        same = found.get(sum_of := (each.per, each.who, each.money.period))
+        if same is None or each.money.amount_usd < same.money.amount_usd:
+            found[sum_of] = each
+    return list(found.values())
 
 
 def _reserved(exchange: Exchange) -> dict[Budget, int]:

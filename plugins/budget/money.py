@@ -23,9 +23,12 @@ class Budget:
     tag: tuple[str, str] | None
 
     def quota(self, period: Period, nano_usd: int, share: int = 1) -> Quota:
-        """Return the claim for an amount in `period`; `share` processes divide the budget when each counts alone."""
+        """Return the claim for an amount in `period`; `share` processes divide the budget when each counts alone.
+
+        The sum is told by who and when, not by how much may be: a reload that changes the amount keeps what was spent.
+        """
         who = sha256(self.who.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        key = f"{{{self.per} {who}}}{self.money.amount_usd}/{self.money.period}:{period.name}"
+        key = f"{{{self.per} {who}}}{self.money.period}:{period.name}"
         return Quota(key, nano_usd, int(self.money.amount_usd * NANO_USD) // share, period.left_s + KEPT_BEYOND_S)
 
     def refusal(self, period: Period) -> QuotaSpent:

@@ -84,9 +84,10 @@ async def test_a_budget_is_spent_by_what_answers_cost_and_then_402() -> None:
         assert (await ask(gateway, {"x-who": "bob"}))[0] == 200
 
 
-async def test_what_is_free_may_be_had_when_all_is_spent() -> None:
+@pytest.mark.parametrize("prompt", [1000, 1500], ids=["all", "more than all"])
+async def test_what_is_free_may_be_had_when_all_is_spent(prompt: int) -> None:
     async with (
-        ScriptedUpstream(reply_json(answered(1000, 0))) as upstream,
+        ScriptedUpstream(reply_json(answered(prompt, 0))) as upstream,
         running_gateway(
             config(upstream, "{limits: [{per: key, cost: $1/day}]}"), plugins=PLUGINS, files=PRICES
         ) as gateway,
@@ -94,6 +95,29 @@ async def test_what_is_free_may_be_had_when_all_is_spent() -> None:
         assert (await ask(gateway))[0] == 200
         assert (await ask(gateway))[0] == 402
         assert (await ask(gateway, model="echo"))[0] == 200
+
+
+async def test_a_reload_that_changes_the_amount_keeps_what_was_spent() -> None:
+    options = "{limits: [{per: key, cost: $1/day}]}"
+    async with (
+        ScriptedUpstream(reply_json(answered(0, 60))) as upstream,  # $0.60
+        running_gateway(config(upstream, options), plugins=PLUGINS, files=PRICES) as gateway,
+    ):
+        assert (await ask(gateway))[0] == 200
+        for cost, status in (("$0.65", 402), ("$0.80", 200), ("$1.20", 402), ("$1.40", 200)):
+            gateway.configure(config(upstream, options.replace("$1", cost)))
+            await gateway.reloader.reload("test")
+            assert (await ask(gateway))[0] == status, cost
+
+
+async def test_of_two_budgets_for_the_same_the_smaller_holds_and_each_dollar_counts_once() -> None:
+    two = "{limits: [{per: key, cost: $0.90/day}, {per: key, cost: $0.50/day}, {per: key, cost: $5/month}]}"
+    async with (
+        ScriptedUpstream(reply_json(answered(10, 9))) as upstream,  # $0.10, reserves some $0.12
+        running_gateway(config(upstream, two), plugins=PLUGINS, files=PRICES) as gateway,
+    ):
+        assert [(await ask(gateway))[0] for _ in range(6)] == [200] * 4 + [402] * 2
+        assert len(upstream.requests) == 4
 
 
 async def test_parallel_requests_spend_at_most_the_budget_and_what_is_reserved() -> None:
