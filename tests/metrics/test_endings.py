@@ -8,7 +8,16 @@ from collections import Counter
 import pytest
 
 from gateway.plugin import Row
-from gateway.testing import Answer, Gate, ReceivedRequest, ScriptedUpstream, reply_json, running_gateway
+from gateway.testing import (
+    Answer,
+    Gate,
+    ReceivedRequest,
+    ScriptedUpstream,
+    Stall,
+    reply_json,
+    reply_sse,
+    running_gateway,
+)
 from tests.accounting.endings import ENDINGS, PRICES, answer, config, end, rows_of
 from tests.metrics.kit import ASKED, CHAT, Numbers, scrape
 
@@ -127,6 +136,47 @@ async def test_who_is_limited_is_counted_by_the_limit_and_a_kept_answer_makes_no
     assert told.by("requests_total", "status") == {"200": 2, "429": 1}
     assert told.of("attempts_total", target="second/b") == 1
     assert told.of("tokens_total", direction="input") == 10
+
+
+HEDGED = """
+    plugins: [metrics]
+    providers: {a: {dialect: openai, base_url: "%s/v1", api_key: k}, b: {dialect: openai, base_url: "%s/v1", api_key: k}}
+    routes: [{name: r, targets: [a/one, b/two], hedge: {after: 5ms, budget: 100%%}}]
+"""
+STREAM = [
+    {"id": "c", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]},
+    {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    "[DONE]",
+]
+
+
+async def test_a_hedge_that_lost_was_given_up_and_one_that_won_is_no_fallback() -> None:
+    async with ScriptedUpstream(lambda _: Stall()) as slow, ScriptedUpstream(lambda _: reply_sse(STREAM)) as quick:
+        async with running_gateway(HEDGED % (slow.url, quick.url)) as gateway:
+            assert (await gateway.post(CHAT, {**BODY, "stream": True})).status == 200
+            told = await scrape(gateway)
+    assert told.of("attempts_total", target="a/one", outcome="disconnected") == 1
+    assert told.of("attempts_total", target="b/two", outcome="completed") == 1
+    assert told.by("time_to_first_token_seconds_count", "provider") == {"b": 1}
+    assert (told.of("fallbacks_total"), told.of("provider_errors_total"), told.of("client_disconnects_total")) == (
+        0,
+        0,
+        0,
+    )
+
+
+async def test_a_state_that_cannot_be_reached_is_counted() -> None:
+    text = """
+        state: "redis://127.0.0.1:1/0"
+        plugins: [metrics, {rate_limit: {limits: [{per: ip, requests: 9/min}]}}]
+        providers: {echo: {}}
+        routes: [{name: e, targets: [echo/echo]}]
+    """
+    async with running_gateway(text) as gateway:
+        before = await scrape(gateway)
+        assert (await gateway.post(CHAT, ASKED)).status == 200
+        after = await scrape(gateway)
+    assert after.of("state_errors_total") > before.of("state_errors_total")
 
 
 async def test_what_is_being_answered_is_in_flight_and_a_scrape_is_not() -> None:
