@@ -259,6 +259,11 @@ class _PluginMaker:
                 replaced = self.make(replace(entry, use=given.use), lay_over(given.options or {}, entry.options))
                 if replaced is not None:
                     chain.append(replaced)
+                    if replaced.public != plugin.public:
+                        problem = (
+                            f'who may use the paths of "{plugin.name}" is not a route\'s business: they belong to none'
+                        )
+                        self._refuse(entry.place, problem, "say it where the plugin stands in the global chain")
         for entry in own.values():
             made = self.make(entry, entry.options)
             if made is not None:

@@ -60,6 +60,25 @@ async def test_what_is_not_public_needs_a_plugin_that_says_who_asks() -> None:
     assert (error.line, error.problem) == (3, '"metrics" is not public, and no plugin says who is asking')
 
 
+async def test_who_may_scrape_is_not_a_routes_business() -> None:
+    text = (HOME % "metrics").replace(
+        "targets: [echo/echo]", "targets: [echo/echo], plugins: [{metrics: {public: false}}]"
+    )
+    with pytest.raises(ConfigErrors) as refused:
+        async with running_gateway(text):
+            pass
+    (error,) = refused.value.errors
+    assert error.problem == 'who may use the paths of "metrics" is not a route\'s business: they belong to none'
+
+
+async def test_a_route_may_be_left_out_of_the_numbers() -> None:
+    text = (HOME % "metrics").replace("targets: [echo/echo]", "targets: [echo/echo], plugins: [{metrics: off}]")
+    async with running_gateway(text) as gateway:
+        assert (await gateway.post(CHAT, ASKED)).status == 200
+        told = await scrape(gateway)
+    assert told.of("requests_total") == told.of("attempts_total") == 0
+
+
 async def test_without_the_plugin_there_is_nothing_at_its_path() -> None:
     async with running_gateway(HOME % "request_id") as gateway:
         assert (await gateway.get("/metrics")).status == 404
