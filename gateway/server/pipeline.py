@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -125,9 +126,11 @@ class Pipeline:
         await ending.account(exchange, self._gateway.snapshot, self._accounts, self._clock)
 
     async def _tell_cost(self, exchange: Exchange, snapshot: Snapshot) -> None:
-        """Say in a finished answer's head what it cost, as far as that is known."""
+        """Say in a finished answer's head what it cost, as far as that is known by the deadline."""
         if not self._accounts.settle_soon(exchange, snapshot.pricing):
-            await self._accounts.settle(exchange, snapshot.pricing)
+            with suppress(TimeoutError):  # prices still being loaded: the row can wait for them, the client does not
+                async with asyncio.timeout(max(0.0, exchange.deadline.remaining())):
+                    await self._accounts.settle(exchange, snapshot.pricing)
         if exchange.cost_usd is not None:
             exchange.headers["x-gateway-cost-usd"] = plain(exchange.cost_usd)
 
