@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 from hashlib import sha256
 
 from gateway.plugin import NANO_USD, MoneyRate, Quota, QuotaSpent
@@ -27,9 +28,8 @@ class Budget:
 
         The sum is told by who and when, not by how much may be: a reload that changes the amount keeps what was spent.
         """
-        who = sha256(self.who.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        key = f"{{{self.per} {who}}}{self.money.period}:{period.name}"
-        return Quota(key, nano_usd, int(self.money.amount_usd * NANO_USD) // share, period.left_s + KEPT_BEYOND_S)
+        key, limit = _counter(self.per, self.who, self.money, period.name)
+        return Quota(key, nano_usd, limit // share, period.left_s + KEPT_BEYOND_S)
 
     def refusal(self, period: Period) -> QuotaSpent:
         """Return what the client is told once it is spent."""
@@ -47,9 +47,23 @@ class Period:
     left_s: float
 
 
+@lru_cache(maxsize=4096)
+def _counter(per: str, who: str, money: MoneyRate, period: str) -> tuple[str, int]:
+    """Return what a budget's sum is called and its most in billionths of a dollar. Asked twice a request."""
+    hidden = sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return f"{{{per} {hidden}}}{money.period}:{period}", int(money.amount_usd * NANO_USD)
+
+
 def period_of(kind: str, unix_s: float) -> Period:
     """Return the calendar period of that kind which holds the moment."""
-    now = datetime.fromtimestamp(unix_s, UTC)
+    name, begin, end, end_s = _span(kind, int(unix_s))
+    return Period(name, begin, end, end_s - unix_s)
+
+
+@lru_cache(maxsize=16)
+def _span(kind: str, second: int) -> tuple[str, datetime, datetime, float]:
+    """Return a period's name, its two ends, and the last in Unix time. Remembered: the same for a second's requests."""
+    now = datetime.fromtimestamp(second, UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     lengths = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
     match kind:
@@ -65,7 +79,7 @@ def period_of(kind: str, unix_s: float) -> Period:
             length = lengths[kind]
             begin = midnight + (now - midnight) // length * length
             end = begin + length
-    return Period(begin.strftime("%Y%m%dT%H%M%S"), begin, end, (end - now).total_seconds())
+    return begin.strftime("%Y%m%dT%H%M%S"), begin, end, end.timestamp()
 
 
 def nano(usd: Decimal) -> int:
