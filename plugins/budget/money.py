@@ -28,7 +28,7 @@ class Budget:
 
         The sum is told by who and when, not by how much may be: a reload that changes the amount keeps what was spent.
         """
-        key, limit = _counter(self.per, self.who, self.money, period.name)
+        key, limit = _counter(self.per, self.who, self.money.amount_usd, self.money.period, period.name)
         return Quota(key, nano_usd, limit // share, period.left_s + KEPT_BEYOND_S)
 
     def refusal(self, period: Period) -> QuotaSpent:
@@ -48,10 +48,10 @@ class Period:
 
 
 @lru_cache(maxsize=4096)
-def _counter(per: str, who: str, money: MoneyRate, period: str) -> tuple[str, int]:
+def _counter(per: str, who: str, amount_usd: Decimal, kind: str, period: str) -> tuple[str, int]:
     """Return what a budget's sum is called and its most in billionths of a dollar. Asked twice a request."""
     hidden = sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return f"{{{per} {hidden}}}{money.period}:{period}", int(money.amount_usd * NANO_USD)
+    return f"{{{per} {hidden}}}{kind}:{period}", int(amount_usd * NANO_USD)
 
 
 def period_of(kind: str, unix_s: float) -> Period:
