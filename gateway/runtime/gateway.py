@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from gateway.exchange import Exchange
@@ -97,6 +97,11 @@ class Gateway:
     def lag(self) -> Lag:
         """How late this process's loop was over the last minute."""
         return self.watchdog.lag
+
+    def learn_reloads(self, counts: Mapping[str, int]) -> None:
+        """Take what another process of the group knows: one that joined late has missed some."""
+        for result, count in counts.items():
+            self.reloads[result] = max(self.reloads[result], count)
 
     def replace(self, snapshot: Snapshot) -> None:
         """Make `snapshot` the one in force; the old one retires when its last exchange ends."""

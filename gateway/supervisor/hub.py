@@ -152,17 +152,19 @@ class Hub:
                 await reloader.catch_up(link)
             except (ConfigError, ConnectionError) as error:
                 self._log.error("worker_is_behind", worker=link.facts.get("worker"), error=str(error))
+            if link.is_closed:
+                return
             workers.joined(link)
+            with contextlib.suppress(ConnectionError):
+                await link.ask("joined", gateway.reloads)
 
         async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             link = Link(reader, writer, {})
 
-            async def hello(facts: dict[str, Any]) -> dict[str, int]:
+            async def hello(facts: dict[str, Any]) -> None:
                 link.facts = facts
+                gateway.learn_reloads(facts["reloads"])
                 gateway.spawn(join(link))
-                for result, count in facts["reloads"].items():
-                    gateway.reloads[result] = max(gateway.reloads[result], count)
-                return gateway.reloads
 
             async def farewell(totals: dict[str, Any]) -> None:
                 workers.totals.told(link, totals)

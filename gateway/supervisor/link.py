@@ -88,6 +88,11 @@ class Link:
         if not self._writer.is_closing():
             self._writer.write(_encode(reply) + b"\n")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether this line has ended, from whichever side."""
+        return self._writer.is_closing()
+
     def close(self) -> None:
         """Hang up."""
         self._writer.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.runtime.gateway import Gateway
-from gateway.runtime.group import Alone, Colleagues, Group
+from gateway.runtime.group import Alone, Answerer, Colleagues, Group
 from gateway.runtime.reload import Reloader, Source
 from gateway.runtime.snapshot import Snapshot
 from gateway.supervisor.life import Life, Read
@@ -98,13 +98,10 @@ class Worker(Life):
                 await asyncio.sleep(AGAIN_S)
                 continue
             link = Link(reader, writer, gateway.answers)
+            gateway.answers["joined"] = self._joining(gateway, link)
             running = asyncio.ensure_future(link.run())
             try:
-                reloads = await link.ask("hello", self._facts(gateway))
-                for result, count in reloads.items():
-                    gateway.reloads[result] = max(gateway.reloads[result], count)
-                self._link = link
-                gateway.group = ThroughHub(link, gateway.colleagues)
+                await link.ask("hello", self._facts(gateway))
                 await running
             except ConnectionError:
                 await asyncio.sleep(AGAIN_S)
@@ -112,6 +109,16 @@ class Worker(Life):
                 self._link = None
                 self.made(gateway)
                 running.cancel()
+
+    def _joining(self, gateway: Gateway, link: Link) -> Answerer:
+        """Return what answers the hub when it counts this worker among the others: from then on they are asked."""
+
+        async def joined(reloads: dict[str, int]) -> None:
+            gateway.learn_reloads(reloads)
+            self._link = link
+            gateway.group = ThroughHub(link, gateway.colleagues)
+
+        return joined
 
     def _facts(self, gateway: Gateway) -> dict[str, Any]:
         """Return what the hub must know of this worker."""
