@@ -10,7 +10,20 @@ from typing import Any
 
 import msgspec
 
-from gateway.plugin import ChatReply, Event, Exchange, Failure, Plugin, Raw, Reply, Services, StateLost, answer, fold
+from gateway.plugin import (
+    ChatReply,
+    ConfigError,
+    Event,
+    Exchange,
+    Failure,
+    Plugin,
+    Raw,
+    Reply,
+    Services,
+    StateLost,
+    answer,
+    fold,
+)
 
 NOT_IN_KEY = frozenset({"stream", "stream_options"})
 """How the answer is to be sent says nothing of what it is."""
@@ -77,6 +90,8 @@ class Cache(Plugin):
     def __init__(self, options: Mapping[str, Any], services: Services) -> None:
         super().__init__(options, services)
         self._ttl_s: float = options["ttl"]
+        if not self._ttl_s:
+            raise ConfigError("ttl is 0, which keeps no answer", cure="take the plugin out, or write for example 5m")
         self._largest: int = options["max_entry"]
         self._most: int = options["max_entries"]
         self._flights: dict[str, Flight] = {}

@@ -14,6 +14,7 @@ from gateway.plugin import (
     EXCHANGE,
     BadRequest,
     ChatReply,
+    ConfigError,
     Event,
     Exchange,
     Message,
@@ -88,6 +89,8 @@ class Session(Plugin):
         super().__init__(options, services)
         self._state, self._clock = services.state, services.clock
         self._ttl_s: float = options["ttl"]
+        if self._ttl_s < 1:
+            raise ConfigError("ttl ends a session before its first turn", cure="write 1s or more, such as 1h")
         self._most: int = options["max_messages"]
         self._goes_on = options["when_state_is_lost"] == "allow"
 

@@ -12,6 +12,7 @@ import anthropic
 import openai
 import pytest
 
+from gateway.errors import ConfigError
 from gateway.testing import (
     Gate,
     ManualClock,
@@ -240,3 +241,9 @@ async def test_a_streamed_answer_of_several_choices_is_not_kept() -> None:
         for _ in range(2):
             assert (await ask(gateway, stream=True, n=2))[0] is None
         assert len(upstream.requests) == 2
+
+
+async def test_a_ttl_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="ttl is 0, which keeps no answer; take the plugin out"):
+        async with running_gateway("plugins: [{cache: {ttl: 0s}}]\nroutes: [{name: e, targets: [echo/echo]}]"):
+            pass

@@ -13,6 +13,7 @@ import ollama
 import openai
 import pytest
 
+from gateway.errors import ConfigError
 from gateway.testing import (
     ManualClock,
     ReceivedRequest,
@@ -308,3 +309,10 @@ async def test_a_session_id_that_is_no_string_is_refused() -> None:
         assert (await turn(gateway, 7, "x")).status == 400  # type: ignore[arg-type]
         body = {"model": "m", "session_id": None, "messages": [{"role": "user", "content": "x"}]}
         assert (await gateway.post("/v1/chat/completions", body)).status == 200
+
+
+async def test_a_ttl_that_no_session_outlives_is_refused_with_its_place() -> None:
+    with pytest.raises(ConfigError, match="ttl ends a session before its first turn; write 1s") as told:
+        async with running_gateway("plugins: [{session: {ttl: 0s}}]\nroutes: [{name: e, targets: [echo/echo]}]"):
+            pass
+    assert "plugins[0]: ttl" in str(told.value)
