@@ -119,8 +119,10 @@ class Answers:
             error.status = status  # the client's own credential: its own business
         elif status in CREDENTIAL_STATUSES:
             error.provider = sent.provider.name
-        elif sent.native and 400 <= status < 500 and len(body) <= LARGEST_OWN_WORDS_BYTES and is_object(body):
+        elif sent.native and 400 <= status < 500 and len(body) <= LARGEST_OWN_WORDS_BYTES and is_own(sent, body):
             error.status, error.body = status, redact_body(body)  # the same dialect: its own words
+        elif sent.native and status == 422:
+            error.status = status
         return error
 
     async def _stream(
@@ -228,10 +230,20 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def is_object(body: bytes) -> bool:
-    """Return whether `body` is a JSON object."""
+def is_own(sent: Sent, body: bytes) -> bool:
+    """Return whether `body` is an error as the client's dialect has them; any object where no dialect owns the path.
+
+    Servers that say they speak a dialect answer `{"detail": …}` where their framework refuses, not they.
+    """
     try:
-        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        if sent.attempt.exchange.request.endpoint is None:
+            return True
+        error = msgspec.json.decode(members["error"])
+        if sent.dialect.name == "ollama":
+            return isinstance(error, str)
+        if sent.dialect.name == "anthropic" and msgspec.json.decode(members["type"]) != "error":
+            return False
+        return isinstance(error, dict) and isinstance(error.get("message"), str)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return False
-    return True

@@ -170,3 +170,17 @@ async def test_every_target_disabled_says_when_to_ask_again() -> None:
             answer = await gateway.post(PATHS[client], body=ask(client))
             assert told(client, answer) == ((529, "overloaded_error") if client == "anthropic" else (503, "provider_disabled"))  # fmt: skip
             assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+async def test_a_refusal_of_no_dialect_is_told_in_the_clients(status: int) -> None:
+    async with (
+        ScriptedUpstream(reply_json({"detail": "no such luck"}, status)) as upstream,
+        running_gateway(config(upstream.url)) as gateway,
+    ):
+        for client in NAMES:
+            for target in NAMES:
+                answer = await gateway.post(PATHS[client], body=ask(client, target))
+                assert told(client, answer)[0] == (400 if status == 422 and client != target else status)
+                if target in ("openai", "responses"):  # whose relatives are many, and their words known
+                    assert b"no such luck" in answer.body
