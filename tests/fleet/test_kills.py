@@ -16,7 +16,7 @@ from tests.fleet.kit import Fleet, fleet, write_home
 from tests.fleet.upstream import Upstream, upstream
 from tests.state.servers import Servers
 
-KILLS = 3
+KILLS = 2
 SAFE_AFTER_S = 0.2
 BUSY_S = 0.3
 """What a machine that others use too may add to what is promised."""
@@ -67,6 +67,7 @@ async def show(gateways: Fleet, session: str) -> list[Any]:
         return messages
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("where", ["one", "sqlite"])
 async def test_nothing_that_was_acknowledged_is_lost(
     where: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -101,7 +102,7 @@ def old_enough(load: Load, at: float | None = None) -> set[str]:
 async def killed_under_load(home: Path, run: int, sessions: dict[str, list[str]], up: Upstream) -> None:
     async with fleet(home, 2) as gateways:
         made = []
-        for _ in range(8):
+        for _ in range(4):
             async with gateways.session.post(gateways.next().url + "/v1/sessions", json={}) as answer:
                 made.append((await answer.json())["id"])
         sessions.update({id: [] for id in made})
@@ -110,11 +111,11 @@ async def killed_under_load(home: Path, run: int, sessions: dict[str, list[str]]
         seen: set[str] = set()
         try:
             async with asyncio.timeout(60):
-                while len(load.answered) < 80 or not seen:
-                    await asyncio.sleep(0.02)
+                while len(load.answered) < 50 or not seen:
+                    await asyncio.sleep(0.05)
                     seen |= {id for (id,) in rows(home, "request_id")}
                 while not old_enough(load):
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.05)
         finally:
             for each in gateways.gateways:
                 each.process.kill()
@@ -132,7 +133,7 @@ async def test_a_budget_goes_on_where_it_was_over_kill_9(tmp_path: Path) -> None
     async with upstream() as up:
         text = (HOME % ("sqlite:var/state.db", up.url)).replace("$10/month", "$1/month")
         home = write_home(tmp_path, text, PRICES)
-        for _ in range(4):
+        for _ in range(3):
             async with fleet(home, 1) as gateways:
                 for _ in range(7):
                     assert (await gateways.ask("m", max_tokens=20)).status == 200
@@ -141,5 +142,5 @@ async def test_a_budget_goes_on_where_it_was_over_kill_9(tmp_path: Path) -> None
             while (last := await gateways.ask("m", max_tokens=20)).status == 200:
                 continue
             assert json.loads(last.text)["error"]["code"] == "insufficient_quota"
-        # What was reserved for an answer that a kill came too close behind stays reserved: four times 13 tokens at most.
-        assert 1000 - 4 * 13 - 45 <= up.tokens["m"] <= 1000
+        # What was reserved for an answer that a kill came too close behind stays reserved: 13 tokens a time at most.
+        assert 1000 - 3 * 13 - 45 <= up.tokens["m"] <= 1000
