@@ -90,6 +90,7 @@ class Race:
     def __init__(self, tries: Tries, exchange: Exchange, plan: Plan, budget: HedgeBudget) -> None:
         self._tries, self._exchange, self.plan, self._budget = tries, exchange, plan, budget
         self._running: dict[asyncio.Task[Reply], Runner] = {}
+        self._first: Attempt | None = None
         self._aborted: GatewayError | None = None
         self._first_dropped: tuple[tuple[str, ...], str | None] = ((), None)
         self.hedged = False
@@ -97,7 +98,7 @@ class Race:
 
     async def run(self, candidate: Candidate, wait_s: float) -> Reply:
         """Return the first answer. Raises: what `Attempts` would of a single try."""
-        first = self._start(candidate)
+        first = self._first = self._start(candidate)
         try:
             await asyncio.wait(self._running, timeout=wait_s)
             if not any(task.done() for task in self._running):
@@ -143,7 +144,8 @@ class Race:
                 self._budget.give_back()
                 self._start_beside()
                 return None, attempt
-        elif isinstance(error, UpstreamError) and goes_on and kind_of(error) is not None:
+        # What a second target refuses, the first may take: it knows the model, or has the longer context.
+        elif isinstance(error, UpstreamError) and goes_on and (kind_of(error) or attempt is not self._first):
             self._turn_to(attempt)
             self._tries.note(attempt, error)
             self.plan.failed(candidate, error)

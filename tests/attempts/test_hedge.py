@@ -343,3 +343,31 @@ async def test_route_with_one_target_cannot_hedge() -> None:
     with pytest.raises(ConfigErrors, match=r"yaml:3:\d+: routes\[0\].hedge: the route has no second target to hedge"):
         async with running_gateway(text):
             raise AssertionError("it runs")
+
+
+@pytest.mark.parametrize("status", [400, 404, 413])
+async def test_what_the_second_target_refuses_the_first_may_still_answer(status: int) -> None:
+    gate = Gate()
+    refused = reply_json({"error": {"message": "not known here", "type": "invalid_request_error"}}, status)
+    async with ScriptedUpstream([[gate, *whole("from a")]]) as a, ScriptedUpstream([refused]) as b, gateway_on(config(a, b)) as gateway:  # fmt: skip
+        answer = asyncio.create_task(gateway.post(CHAT, ASK))
+        await b.wait_for_request()
+        while not gateway.events("attempt_failed"):
+            assert not answer.done()
+            await asyncio.sleep(0)
+        gate.open()
+        got = await answer
+        assert got.status == 200 and b"from a" in got.body and got.headers["x-gateway-target"] == "a/one"
+        await gateway.settled()
+        assert gateway.events("tries")[0]["tries"][0][1] == "b/two"
+
+
+async def test_what_the_first_target_refuses_is_the_answer_while_a_second_runs() -> None:
+    gate = Gate()
+    refused = reply_json({"error": {"message": "bad field", "type": "invalid_request_error"}}, 400)
+    async with ScriptedUpstream([[gate, *refused]]) as a, ScriptedUpstream([Stall()]) as b, gateway_on(config(a, b)) as gateway:  # fmt: skip
+        answer = asyncio.create_task(gateway.post(CHAT, ASK))
+        await b.wait_for_request()
+        gate.open()
+        assert (await answer).status == 400
+        await b.wait_closed()
