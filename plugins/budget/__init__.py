@@ -33,7 +33,7 @@ from gateway.plugin import (
     ToolCallDelta,
 )  # fmt: skip
 
-from .money import Budget, Period, nano, period_of
+from .money import Budget, Period, nano, period_of, tightest
 
 BYTES_PER_TOKEN = 4
 RESERVED_TOKENS = 1000
@@ -175,7 +175,7 @@ class BudgetPlugin(Plugin):
                 found.append(Budget(per, tags[tag], money, (tag, tags[tag])))
         if principal is not None and principal.budget is not None:
             found.append(Budget("key", name, principal.budget, None))
-        return _tightest(found) if len(found) > 1 else found
+        return tightest(found) if len(found) > 1 else found
 
     def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
         prompt_tokens = -(-_prompt_bytes(exchange) // BYTES_PER_TOKEN)
@@ -312,16 +312,6 @@ def _model(target: Target, exchange: Exchange) -> str:
 def _prompt_bytes(exchange: Exchange) -> int:
     """Return about how long what is forwarded is, the turns that a session put before it included."""
     return len(msgspec.json.encode(exchange.chat)) if exchange.chat_changed else len(exchange.request.body)
-
-
-def _tightest(budgets: list[Budget]) -> list[Budget]:
-    """Return the smallest of those that sum the same money: one sum is taken from once."""
-    found: dict[tuple[str, str, str], Budget] = {}
-    for each in budgets:
-        same = found.get(sum_of := (each.per, each.who, each.money.period))
-        if same is None or each.money.amount_usd < same.money.amount_usd:
-            found[sum_of] = each
-    return list(found.values())
 
 
 def _reserved(exchange: Exchange) -> dict[Budget, int]:

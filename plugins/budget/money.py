@@ -85,3 +85,13 @@ def _span(kind: str, second: int) -> tuple[str, datetime, datetime, float]:
 def nano(usd: Decimal) -> int:
     """Return billionths of a dollar, rounded up: a budget is never passed by what rounding hides."""
     return int((usd * NANO_USD).to_integral_value(ROUND_CEILING))
+
+
+def tightest(budgets: list[Budget]) -> list[Budget]:
+    """Return the smallest of those that sum the same money: one sum is taken from once."""
+    found: dict[tuple[str, str, str], Budget] = {}
+    for each in budgets:
+        same = found.get(sum_of := (each.per, each.who, each.money.period))
+        if same is None or each.money.amount_usd < same.money.amount_usd:
+            found[sum_of] = each
+    return list(found.values())
