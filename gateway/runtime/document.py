@@ -264,7 +264,9 @@ class _Builder:
     def alias(self, event: Any) -> None:
         node = self.anchors.get(event.anchor)
         if node is None:
-            raise self.problem(event, f'no anchor "{event.anchor}" stands before this alias', "name one that does")
+            # SECURITY: unquoted, a password that begins with * is an alias, so its name is not shown.
+            cure = "name one that does, or quote the text if it only begins with *"
+            raise self.problem(event, "no anchor of that name stands before this alias", cure)
         if self.stack and isinstance(self.stack[-1].value, dict) and self.pending_keys[-1] is None:
             raise self.problem(event, "an alias as a key", "use a plain word as the key")
         if len(self.stack) + node.depth > MAX_DEPTH:
