@@ -8,12 +8,12 @@ A key of one kind (value, list, counter) that is written as another becomes the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+
+class Bucket(Struct, frozen=True, gc=False):
     """A token bucket: holds at most `burst`, refilled by `rate_per_s`; begins full. A claim takes `amount` of it.
 
     Over any span t never more than burst + rate x t is admitted. Amounts are whole: requests, tokens; an amount above
@@ -26,8 +26,7 @@ class Bucket:
     rate_per_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True, gc=False):
     """A place among at most `limit`, held by `holder` until it is settled, or for `lifetime_s` after it was taken or
     last renewed."""
 
@@ -37,8 +36,7 @@ class Lease:
     lifetime_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True, gc=False):
     """A sum that may not pass `limit` before it is forgotten, `lifetime_s` after it was begun. Amounts are whole:
     money is counted in billionths of a dollar (see `NANO_USD`). A quota is a counter: `add` and `delete` find it."""
 
@@ -52,8 +50,7 @@ Claim = Bucket | Lease | Quota
 NANO_USD = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True, gc=False):
     """A decision. `refused` are the numbers of the claims that stood against it, empty when it was allowed.
 
     `left` says by claim what remains after the decision (below zero where settling overdrew), `reset_s` in how many

@@ -7,37 +7,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.plugin import (
     Attempt,
     ConfigError,
-    Event,
     Exchange,
     MoneyRate,
     Plugin,
     Quota,
     QuotaSpent,
-    ReasoningDelta,
     Reply,
     Services,
     StateLost,
     StateStore,
     Target,
     TargetSkipped,
-    TextDelta,
-    ToolCallDelta,
 )  # fmt: skip
 
+from .following import BYTES_PER_TOKEN, RESERVED_TOKENS, follow
 from .money import Budget, Period, nano, period_of, tightest
 
-BYTES_PER_TOKEN = 4
-RESERVED_TOKENS = 1000
-"""What is reserved for an answer, unless the request allows less; a longer one reserves as much again as it grows."""
 UNBOUNDED_TOKENS = 1_000_000
 """What a request that does not say may have for an answer."""
 REBUILDING_S = 30.0
@@ -140,7 +134,12 @@ class BudgetPlugin(Plugin):
         if exchange.request.stream and asked > RESERVED_TOKENS and left is not None:
             whole = self._bound(attempt.target, exchange, asked)
             if whole is None or nano(whole - most) > left:
-                self._follow(exchange, attempt.target, most, budgets)
+                follow(
+                    exchange,
+                    most,
+                    lambda tokens: self._bound(attempt.target, exchange, tokens),
+                    lambda step: self._reserve(exchange, budgets, step),
+                )
         try:
             return await call_next(attempt)
         except BaseException:
@@ -272,37 +271,6 @@ class BudgetPlugin(Plugin):
                     await each.store.settle([budget.quota(each.period, -extra)])
                 except StateLost:
                     each.nano_usd += extra
-
-    # --- streams that outgrow what was reserved ------------------------------------------------------
-
-    def _follow(self, exchange: Exchange, target: Target, most: Decimal, budgets: list[Budget]) -> None:
-        """Reserve more as the answer grows; end it when nothing is left."""
-        seen_bytes = 0
-        reserved_tokens = RESERVED_TOKENS
-        reserving: asyncio.Task[None] | None = None
-
-        async def more() -> None:
-            nonlocal most
-            whole = self._bound(target, exchange, reserved_tokens) or most
-            step, most = whole - most, whole
-            try:
-                await self._reserve(exchange, budgets, step)
-            except TargetSkipped as spent:
-                exchange.abort(spent.instead or spent)
-            except StateLost as lost:
-                exchange.abort(lost)
-
-        def watch(_: Exchange, event: Event) -> None:
-            nonlocal seen_bytes, reserved_tokens, reserving
-            if isinstance(event, TextDelta | ReasoningDelta):
-                seen_bytes += len(event.text.encode())
-            elif isinstance(event, ToolCallDelta):
-                seen_bytes += len(event.arguments.encode())
-            if seen_bytes // BYTES_PER_TOKEN >= reserved_tokens and (reserving is None or reserving.done()):
-                reserved_tokens += RESERVED_TOKENS
-                reserving = asyncio.get_running_loop().create_task(more())
-
-        exchange.observe(watch)
 
 
 def _model(target: Target, exchange: Exchange) -> str:

@@ -21,7 +21,7 @@ from gateway.plugin import (
     Taken,
 )  # fmt: skip
 
-from .headers import Standing, headers
+from .headers import Standing, write
 from .limits import Limit, of_principal, read, tokens_of
 
 RENEW_S = 10.0
@@ -32,14 +32,13 @@ at most, which is half a minute, and clients wait as long as they are told."""
 
 
 class Held:
-    """What an exchange has taken: from which store, by which claims."""
+    """What of an exchange's claims is settled at its end, in which store: tokens, and places."""
 
-    __slots__ = ("claims", "leases", "store", "tokens")
+    __slots__ = ("leases", "store", "tokens")
 
-    def __init__(self, store: StateStore, claims: list[Claim]) -> None:
+    def __init__(self, store: StateStore) -> None:
         self.store = store
-        self.claims = claims
-        self.leases = [claim for claim in claims if isinstance(claim, Lease)]
+        self.leases: list[Lease] = []
         self.tokens: list[Bucket] = []
 
 
@@ -141,54 +140,55 @@ class RateLimit(Plugin):
                 pass  # a lease runs out by itself; the tokens reserved stand for those used
 
     async def _take(self, exchange: Exchange, limits: list[Limit]) -> None:
-        tokens = tokens_of(exchange) if any(limit.kind == "tokens" for limit in limits) else 0
-        watched: list[tuple[Limit, str]] = []
-        binding: list[tuple[Limit, str]] = []
+        """Take of every limit that is over this caller. Raises: RateLimited, StateLost."""
+        tokens: int | None = None
+        binding: list[Limit] = []
+        whose: list[str] = []
+        claims: list[Claim] = []
         for limit in limits:
             who = limit.subject(exchange)
-            if who is not None:
-                (watched if limit.shadow else binding).append((limit, who))
-        if watched:
-            await self._watch(exchange, watched, tokens)
-        if binding:
-            taken, claims = await self._decide(exchange, binding, tokens)
-            if taken is not None:
-                self._tell(exchange, binding, claims, taken)
-
-    async def _decide(
-        self, exchange: Exchange, counted: list[tuple[Limit, str]], tokens: int
-    ) -> tuple[Taken | None, list[Claim]]:
-        """Take all claims, from the shared state or as the policy says without it; None where nothing is counted."""
-        store, share = self.services.state, 1
-        claims = [limit.claim(who, exchange, tokens) for limit, who in counted]
+            if who is None:
+                continue
+            if tokens is None and limit.kind == "tokens":
+                tokens = tokens_of(exchange)
+            if limit.shadow:
+                await self._watch(exchange, limit, who, tokens or 0)
+                continue
+            binding.append(limit)
+            whose.append(who)
+            claims.append(limit.claim(who, exchange, tokens or 0))
+        if not claims:
+            return
+        store = self.services.state
         try:
             taken = await store.take(claims)
         except StateLost:
             if self._policy == "deny":
                 raise
             if self._policy == "allow":
-                return None, claims
+                return
             store, share = self.services.local, self.services.workers
-            claims = [limit.claim(who, exchange, tokens, share) for limit, who in counted]
+            claims = [limit.claim(who, exchange, tokens or 0, share) for limit, who in zip(binding, whose, strict=True)]
             taken = await store.take(claims)
         if taken.allowed:
-            self._hold(exchange, store, counted, claims)
-        return taken, claims
+            self._hold(exchange, store, binding, claims)
+        self._tell(exchange, binding, claims, taken)
 
-    def _hold(
-        self, exchange: Exchange, store: StateStore, counted: list[tuple[Limit, str]], claims: list[Claim]
-    ) -> None:
-        held: Held | None = exchange.notes.get("rate_limit")
-        if held is None or held.store is not store:
-            held = exchange.notes["rate_limit"] = Held(store, claims)
-        else:
-            held.leases += [claim for claim in claims if isinstance(claim, Lease)]
-        held.tokens += [
-            claim
-            for (limit, _), claim in zip(counted, claims, strict=True)
-            if limit.kind == "tokens" and isinstance(claim, Bucket)
-        ]
-        if held.leases:
+    def _hold(self, exchange: Exchange, store: StateStore, limits: list[Limit], claims: list[Claim]) -> None:
+        """Note what has to be settled or let go of when the exchange has ended."""
+        held: Held | None = None
+        for limit, claim in zip(limits, claims, strict=True):
+            if limit.kind == "requests":
+                continue
+            if held is None:
+                held = exchange.notes.get("rate_limit")
+                if held is None or held.store is not store:
+                    held = exchange.notes["rate_limit"] = Held(store)
+            if type(claim) is Bucket:
+                held.tokens.append(claim)
+            elif type(claim) is Lease:
+                held.leases.append(claim)
+        if held is not None and held.leases:
             self._renewed.add(held)
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -206,37 +206,36 @@ class RateLimit(Plugin):
                 except StateLost:
                     continue
 
-    def _tell(self, exchange: Exchange, counted: list[tuple[Limit, str]], claims: list[Claim], taken: Taken) -> None:
+    def _tell(self, exchange: Exchange, limits: list[Limit], claims: list[Claim], taken: Taken) -> None:
         """Put the limits' headers on the answer. Raises: RateLimited."""
         standings: list[Standing] = [
             (limit.kind, claim.burst, left, reset_s)
-            for (limit, _), claim, left, reset_s in zip(counted, claims, taken.left, taken.reset_s, strict=True)
-            if isinstance(claim, Bucket)
+            for limit, claim, left, reset_s in zip(limits, claims, taken.left, taken.reset_s, strict=True)
+            if type(claim) is Bucket
         ]
         if standings:
-            anthropic = exchange.dialect.name == "anthropic"
-            exchange.headers.update(headers(standings, anthropic=anthropic, now_s=self.services.clock.time()))
+            write(exchange.headers, standings, anthropic_at_s=self._anthropic_at_s(exchange))
         if not taken.allowed:
-            limit, _ = counted[taken.refused[0]]
+            limit = limits[taken.refused[0]]
             exchange.notes["limited"] = f"{limit.per}:{limit.kind}"
             wait_s = taken.retry_after_s
-            if all(counted[each][0].kind == "concurrency" for each in taken.refused):
+            if all(limits[each].kind == "concurrency" for each in taken.refused):
                 wait_s = LOOK_AGAIN_S
             raise RateLimited(
                 f"the limit of {limit.words} is reached; try again in {max(1, ceil(wait_s))} s", retry_after_s=wait_s
             )
 
-    async def _watch(self, exchange: Exchange, counted: list[tuple[Limit, str]], tokens: int) -> None:
+    def _anthropic_at_s(self, exchange: Exchange) -> float | None:
+        return self.services.clock.time() if exchange.dialect.name == "anthropic" else None
+
+    async def _watch(self, exchange: Exchange, limit: Limit, who: str, tokens: int) -> None:
         """Count as if it mattered, and say who would have been refused."""
-        for each in counted:
-            try:
-                claim = each[0].claim(each[1], exchange, tokens)
-                taken = await self.services.state.take([claim])
-            except StateLost:
-                return
-            if taken.allowed:
-                self._hold(exchange, self.services.state, [each], [claim])
-            else:
-                self.services.log.info(
-                    "rate_limit_would_refuse", request_id=exchange.id, limit=each[0].words, who=each[1]
-                )
+        claim = limit.claim(who, exchange, tokens)
+        try:
+            taken = await self.services.state.take([claim])
+        except StateLost:
+            return
+        if taken.allowed:
+            self._hold(exchange, self.services.state, [limit], [claim])
+        else:
+            self.services.log.info("rate_limit_would_refuse", request_id=exchange.id, limit=limit.words, who=who)

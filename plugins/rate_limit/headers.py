@@ -6,35 +6,40 @@ Anthropic's a moment in RFC 3339.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+NAMES = {
+    kind: (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}")
+    for kind in ("requests", "tokens")
+}
 Standing = tuple[str, int, int, float]
 """Of one limit: requests or tokens, its burst, what is left, seconds until it is full again."""
 
 
-def tightest(standings: Iterable[Standing]) -> dict[str, Standing]:
+def tightest(standings: Sequence[Standing]) -> Sequence[Standing]:
     """Return for requests and for tokens the limit that has the smallest share left."""
+    if len(standings) == 1 or (len(standings) == 2 and standings[0][0] != standings[1][0]):
+        return standings
     found: dict[str, Standing] = {}
     for each in standings:
         best = found.get(each[0])
         if best is None or each[2] * best[1] < best[2] * each[1]:
             found[each[0]] = each
-    return found
+    return list(found.values())
 
 
-def headers(standings: Iterable[Standing], *, anthropic: bool, now_s: float) -> dict[str, str]:
-    """Return the headers; `now_s` is Unix time."""
-    told: dict[str, str] = {}
-    for kind, burst, left, reset_s in tightest(standings).values():
-        told[f"x-ratelimit-limit-{kind}"] = str(burst)
-        told[f"x-ratelimit-remaining-{kind}"] = str(max(0, left))
-        told[f"x-ratelimit-reset-{kind}"] = duration(reset_s)
-        if anthropic:
-            told[f"anthropic-ratelimit-{kind}-limit"] = str(burst)
-            told[f"anthropic-ratelimit-{kind}-remaining"] = str(max(0, left))
-            told[f"anthropic-ratelimit-{kind}-reset"] = moment(now_s + reset_s)
-    return told
+def write(headers: dict[str, str], standings: Sequence[Standing], *, anthropic_at_s: float | None) -> None:
+    """Put the standings into `headers`; with Anthropic's names too when the Unix time is given."""
+    for kind, burst, left, reset_s in tightest(standings):
+        limit, remaining, reset = NAMES[kind]
+        headers[limit] = shown = str(burst)
+        headers[remaining] = still = str(left) if left > 0 else "0"
+        headers[reset] = duration(reset_s)
+        if anthropic_at_s is not None:
+            headers[f"anthropic-ratelimit-{kind}-limit"] = shown
+            headers[f"anthropic-ratelimit-{kind}-remaining"] = still
+            headers[f"anthropic-ratelimit-{kind}-reset"] = moment(anthropic_at_s + reset_s)
 
 
 def duration(seconds: float) -> str:

@@ -35,6 +35,7 @@ class Limit:
     burst: int
     shadow: bool
     key: str
+    rate_per_s: float
 
     @property
     def words(self) -> str:
@@ -47,11 +48,12 @@ class Limit:
     def claim(self, who: str, exchange: Exchange, tokens: int, share: int = 1) -> Claim:
         """Return what a request of `who` takes; `share` processes divide the limit when each counts for itself."""
         key = f"{{{self.per} {who}}}{self.key}"
-        if self.kind == "concurrency":
+        kind, burst, rate_per_s = self.kind, self.burst, self.rate_per_s
+        if kind == "concurrency":
             return Lease(key, exchange.id, max(1, self.amount // share))
-        burst = max(1, self.burst // share)
-        amount = 1 if self.kind == "requests" else min(tokens, burst)
-        return Bucket(key, amount, burst, self.amount / self.period_s / share)
+        if share > 1:
+            burst, rate_per_s = max(1, burst // share), rate_per_s / share
+        return Bucket(key, 1 if kind == "requests" else min(tokens, burst), burst, rate_per_s)
 
 
 def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
@@ -66,7 +68,7 @@ def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
             raise ConfigError(f"{where}: burst has no rate to belong to", cure="take it out, or add requests")
         subject = _subject(each["per"], where)
         limits += [
-            _limit(each["per"], kind, subject, each[kind], each.get("burst"), shadow or each.get("shadow", False))
+            _limit(each["per"], kind, subject, each[kind], _burst(each, kind), shadow or each.get("shadow", False))
             for kind in kinds
         ]
     return limits
@@ -75,18 +77,22 @@ def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
 def of_principal(principal: Principal) -> list[Limit]:
     """Return the limits that stand beside a key."""
     given: Mapping[str, Any] = principal.limits
-    return [_limit("key", kind, _principal, given[kind], given.get("burst"), False) for kind in KINDS if kind in given]
+    return [_limit("key", kind, _principal, given[kind], _burst(given, kind), False) for kind in KINDS if kind in given]
 
 
 def _limit(per: str, kind: Kind, subject: Subject, value: Rate | int, burst: int | None, shadow: bool) -> Limit:
     if isinstance(value, int):
         kind, amount, period_s, most = "concurrency", value, 0.0, 0
     else:
-        # A burst belongs to the requests where both are limited: a burst of ten tokens would let no prompt through.
-        own = burst if burst is not None and kind == "requests" else None
-        amount, period_s, most = value.amount, value.period_s, own or value.amount
+        amount, period_s, most = value.amount, value.period_s, burst or value.amount
     key = f"{per}:{kind}:{amount}/{period_s:g}:{most}"
-    return Limit(per, kind, subject, amount, period_s, most, shadow, key)
+    return Limit(per, kind, subject, amount, period_s, most, shadow, key, amount / period_s if period_s else 0.0)
+
+
+def _burst(given: Mapping[str, Any], kind: Kind) -> int | None:
+    """Return the burst of one kind: where requests and tokens are limited it is the requests', because ten tokens at
+    once would let no prompt through."""
+    return given.get("burst") if kind == "requests" or "requests" not in given else None
 
 
 def tokens_of(exchange: Exchange) -> int:

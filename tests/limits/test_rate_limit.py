@@ -255,6 +255,13 @@ async def test_an_answer_reserves_at_most_a_thousand_tokens(asked: dict[str, int
         assert answer.headers["x-ratelimit-remaining-tokens"] == str(100_000 - reserved - -(-size // 4))
 
 
+async def test_a_burst_beside_tokens_alone_is_the_tokens() -> None:
+    roomy = config("{limits: [{per: key, tokens: 100k/min, burst: 2000}]}")
+    async with running_gateway(roomy, plugins=PLUGINS, clock=ManualClock()) as gateway:
+        answer = await gateway.post("/v1/chat/completions", {**CHAT, "max_tokens": 10})
+        assert answer.headers["x-ratelimit-limit-tokens"] == "2000"
+
+
 # --- concurrency -------------------------------------------------------------------------------------
 
 
