@@ -68,7 +68,7 @@ async def show(gateways: Fleet, session: str) -> list[Any]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("where", ["one", "sqlite"])
+@pytest.mark.parametrize("where", ["sqlite"])
 async def test_nothing_that_was_acknowledged_is_lost(
     where: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
