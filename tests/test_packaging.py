@@ -57,8 +57,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image") / "gateway"
     call(sys.executable, "-m", "venv", folder)
     python = folder / "bin" / "python"
-    locks = [ROOT / "requirements" / name for name in ("run.txt", "postgres.txt")]
-    call(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", locks[0], "-r", locks[1])
+    lock = ROOT / "requirements" / "all.txt"
+    call(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock)
     call(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel)
     call(python, "-m", "compileall", "-q", folder / "lib")
     call(python, "-m", "pip", "uninstall", "--yes", "--quiet", "pip", "setuptools")
@@ -211,7 +211,7 @@ def test_the_image_is_two_stages_slim_unprivileged_and_in_exec_form() -> None:
         "nowhere to keep a ledger"
     )
     locks = re.findall(r"-r requirements/(\S+)", " ".join(installs))
-    assert locks == ["run.txt", "postgres.txt", "build.txt"]
+    assert locks == ["all.txt", "build.txt"]
 
 
 def test_all_that_the_image_copies_exists_and_is_not_ignored() -> None:
