@@ -150,6 +150,10 @@ class Group(Protocol):
     async def gather(self, what: str) -> list[Any]:
         """Return what each process answers, in no order; one that does not answer in time is left out."""
 
+    def respond(self, what: str, reply: Callable[[Any], Awaitable[Any]]) -> None:
+        """Let the admin listener ask this plugin `what` of one process; `reply(given)` returns JSON, and may raise a
+        GatewayError. `sessions`, `session`, `end_session` and `remaining` are what the dashboard asks for."""
+
     def count(self, what: str, tell: Callable[[], Any]) -> None:
         """Count `what`: `tell()` returns numbers that only grow, in mappings and lists at any depth."""
 

@@ -11,18 +11,20 @@ import asyncio
 import hmac
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import hdrs, web
 
 from gateway import __version__
+from gateway.admin.desk import TEMPLATES, Desk, Templates, refusal
 from gateway.admin.status import merged
-from gateway.errors import ConfigError, ConfigErrors
+from gateway.errors import ConfigError, ConfigErrors, GatewayError
 from gateway.plugin import Clock
 from gateway.runtime.gateway import Gateway
-from gateway.runtime.reload import Reloader, Source
 from gateway.secret import Secret
 
+ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = ()
+"""Pages and paths, a module each: its `routes`."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 FREE_TRIES = 5
@@ -86,8 +88,9 @@ class Doorman:
 class Api:
     """The handlers."""
 
-    def __init__(self, gateway: Gateway, reloader: Reloader, source: Source) -> None:
-        self._gateway, self._reloader, self._source = gateway, reloader, source
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._gateway, self._reloader, self._source = desk.gateway, desk.reloader, desk.source
 
     async def status(self, _: web.Request) -> web.Response:
         """Say which configuration runs and how busy it is."""
@@ -117,7 +120,7 @@ class Api:
 
     async def reload(self, request: web.Request) -> web.Response:
         """Reload the configuration; a bad one is a 400 with every error, and changes nothing."""
-        self._gateway.log.info("admin_action", action="reload", remote=request.remote)
+        self._desk.note(request, "reload")
         try:
             snapshot = await self._reloader.reload("admin")
         except ConfigError as error:
@@ -125,9 +128,9 @@ class Api:
         return web.json_response({"reloaded": True, "digest": snapshot.digest})
 
 
-def application(gateway: Gateway, reloader: Reloader, source: Source, clock: Clock) -> web.Application:
+def application(desk: Desk) -> web.Application:
     """Return the admin application."""
-    doorman = Doorman(gateway, clock)
+    doorman = Doorman(desk.gateway, desk.clock)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -135,6 +138,8 @@ def application(gateway: Gateway, reloader: Reloader, source: Source, clock: Clo
         if response is None:
             try:
                 response = await handler(request)
+            except GatewayError as error:
+                response = refusal(error)
             except web.HTTPException as error:
                 response = problem(error.status, error.reason)
                 if hdrs.ALLOW in error.headers:
@@ -152,14 +157,16 @@ def application(gateway: Gateway, reloader: Reloader, source: Source, clock: Clo
     async def anonymous(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.popall(hdrs.SERVER, None)  # tells attackers more than operators
 
-    api = Api(gateway, reloader, source)
+    api = Api(desk)
     app = web.Application(middlewares=[guard])
+    app[TEMPLATES] = Templates()
     app.on_response_prepare.append(anonymous)
     app.add_routes(
         [
             web.get("/api/status", api.status),
             web.post("/api/validate", api.validate),
             web.post("/api/reload", api.reload),
+            *(route for room in ROOMS for route in room(desk)),
         ]
     )
     return app

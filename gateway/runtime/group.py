@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from gateway import plugin
+from gateway.errors import GatewayError
 
 Answerer = Callable[[Any], Awaitable[Any]]
 TOTALS = "totals"
@@ -18,6 +19,11 @@ class Group(Protocol):
 
     async def gather(self, what: str, given: Any = None) -> list[Any]:
         """Return what each serving process answers to `what`, in no order; one that does not answer is left out."""
+
+    async def ask(self, what: str, given: Any = None) -> Any:
+        """Return what one serving process answers, whichever; None when none does."""
+        answers = await self.gather(what, given)
+        return answers[0] if answers else None
 
     async def total(self, what: str) -> Any:
         """Return the sum of what every process counts as `what`, those that are gone included; None when none does.
@@ -78,6 +84,9 @@ class PluginGroup(plugin.Group):
 
         self._colleagues.answers[self._prefix + what] = answered
 
+    def respond(self, what: str, reply: Callable[[Any], Awaitable[Any]]) -> None:
+        self._colleagues.answers[self._prefix + what] = refusals_told(reply)
+
     def count(self, what: str, tell: Callable[[], Any]) -> None:
         self._colleagues.counted[self._prefix + what] = tell
 
@@ -89,6 +98,28 @@ class PluginGroup(plugin.Group):
 
     def vitals(self) -> plugin.Vitals:
         return self._colleagues.vitals()
+
+
+def refusals_told(reply: Callable[[Any], Awaitable[Any]]) -> Answerer:
+    """Return `reply` as what may be asked for from another process: what it refuses with is told, see `opened`."""
+
+    async def answered(given: Any) -> Any:
+        try:
+            return {"told": await reply(given)}
+        except GatewayError as error:
+            return {"refused": {"status": error.status, "code": error.code, "message": error.message}}
+
+    return answered
+
+
+def opened(answer: Any) -> Any:
+    """Return what was told. Raises: GatewayError, what the asked one refused with."""
+    refused = answer.get("refused")
+    if refused is None:
+        return answer["told"]
+    error = GatewayError(refused["message"], code=refused["code"])
+    error.status = refused["status"]
+    raise error
 
 
 def added(one: Any, other: Any) -> Any:

@@ -12,6 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.admin import application
+from gateway.admin.desk import Desk
 from gateway.plugin import Clock
 from gateway.relay.whole import send_whole
 from gateway.runtime.gateway import Gateway
@@ -51,7 +52,7 @@ class Front:
         """Open the admin listener, begin to watch."""
         if self._admin is not None:
             self._runner = web.AppRunner(
-                application(gateway, reloader, self._source, clock),
+                application(Desk(gateway, reloader, self._source, clock, self._data)),
                 access_log=None,
                 handle_signals=False,
                 shutdown_timeout=0.2,  # aiohttp's minute would outlast the promise of when a SIGTERM ends

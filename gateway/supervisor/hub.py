@@ -60,6 +60,12 @@ class Workers(Group):
         answers = await asyncio.gather(*(link.ask(what, given) for link in self.links), return_exceptions=True)
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
+    async def ask(self, what: str, given: Any = None) -> Any:
+        for link in list(self.links):  # the next one, should this one be dying
+            with contextlib.suppress(LinkLost):
+                return await link.ask(what, given)
+        return None
+
     async def total(self, what: str) -> Any:
         # A hub that has just begun knows nothing before the workers have found it.
         with contextlib.suppress(TimeoutError):

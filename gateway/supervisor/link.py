@@ -53,6 +53,8 @@ class Link:
                 elif (waiting := self._waiting.get(message["id"])) is not None and not waiting.done():
                     if "errors" in message:
                         waiting.set_exception(config_errors(message["errors"]))
+                    elif "broke" in message:
+                        waiting.set_exception(LinkLost(message["broke"]))
                     else:
                         waiting.set_result(message["answer"])
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -85,6 +87,8 @@ class Link:
             reply["answer"] = await answer(message["given"]) if answer is not None else None
         except ConfigError as error:
             reply["errors"] = as_facts(error)
+        except Exception as error:  # a plugin's answer: whoever asked must not wait for one that will not come
+            reply["broke"] = f"{type(error).__name__}: {error}"
         if not self._writer.is_closing():
             self._writer.write(_encode(reply) + b"\n")
 

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.admin import application
+from gateway.admin.desk import Desk
 from gateway.testing import ManualClock, RunningGateway, ScriptedUpstream, running_gateway
 
 TOKEN = "a-token-long-enough-for-anybody"
@@ -46,7 +47,7 @@ class Admin:
 async def admin(url: str, text: str = "{}") -> AsyncIterator[Admin]:
     clock = ManualClock()
     async with running_gateway(config(url, text)) as gateway:
-        app = application(gateway.core, gateway.reloader, gateway.reloader._source, clock)
+        app = application(Desk(gateway.core, gateway.reloader, gateway.reloader._source, clock, "http://127.0.0.1:1"))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -1,0 +1,86 @@
+"""What every page and every `/api/…` path of the admin listener works with."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway.errors import GatewayError, NotFound, Unavailable
+from gateway.plugin import Clock, Ledger
+from gateway.runtime.gateway import Gateway
+from gateway.runtime.group import opened
+from gateway.runtime.reload import Reloader, Source
+
+
+class Templates:
+    """The template engine, imported when the first page is asked for: a gateway whose dashboard nobody opens starts
+    without it."""
+
+    def __init__(self) -> None:
+        self._engine: Any = None
+
+    def get_template(self, name: str) -> Any:
+        """Return a template by its file's name."""
+        if self._engine is None:
+            self._engine = importlib.import_module("gateway.admin.pages").Engine()
+        return self._engine.get_template(name)
+
+
+TEMPLATES = web.AppKey("templates", Templates)
+
+
+class Desk:
+    """`gateway` is this process's: with several workers the hub's, which serves no data, so what concerns requests is
+    asked of the others. `data` is the data listener's address, as the ready line says it."""
+
+    def __init__(self, gateway: Gateway, reloader: Reloader, source: Source, clock: Clock, data: str) -> None:
+        self.gateway, self.reloader, self.source, self.clock, self.data = gateway, reloader, source, clock, data
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, to be asked. Raises: NotFound when there is none."""
+        ledger = self.gateway.snapshot.ledger
+        if ledger is None:
+            raise NotFound("this gateway keeps no ledger: set `ledger:` in gateway.yaml")
+        return ledger
+
+    async def gather(self, what: str) -> list[Any]:
+        """Return what each serving process answers to `what`."""
+        return [answer for answer in await self.gateway.group.gather(what) if answer is not None]
+
+    async def ask(self, what: str, given: Any = None) -> Any:
+        """Return what one serving process answers. Raises: Unavailable when none does."""
+        answer = await self.gateway.group.ask(what, given)
+        if answer is None:
+            raise Unavailable("no process of this gateway answers; try again")
+        return answer
+
+    async def ask_plugin(self, name: str, what: str, given: Any = None) -> Any:
+        """Return what a plugin answers; see `Group.respond`.
+
+        Raises: NotFound when no such plugin runs, and what the plugin refuses with.
+        """
+        answer = await self.gateway.group.ask(f"plugin {name}: {what}", given)
+        if answer is None:
+            raise NotFound(f'the plugin "{name}" is not in the global chain')
+        return opened(answer)
+
+    def note(self, request: web.Request, action: str, **facts: Any) -> None:
+        """Log what an operator did: who, and to what. When is the line's own time."""
+        self.gateway.log.info("admin_action", action=action, by=request.get("operator", "loopback"),
+                              remote=request.remote, **facts)  # fmt: skip
+
+    def page(self, request: web.Request, template: str, facts: Mapping[str, Any]) -> web.Response:
+        """Return a page, or a piece of one."""
+        made: web.Response = importlib.import_module("gateway.admin.pages").render(
+            self, request, template, facts, TEMPLATES
+        )
+        return made
+
+
+def refusal(error: GatewayError) -> web.Response:
+    """Return an error as JSON, as every `/api/…` path tells it."""
+    return web.json_response({"error": {"message": error.message, "code": error.code}}, status=error.status)
