@@ -25,7 +25,7 @@ version: 1
 state: "%s"
 ledger: sqlite:var/ledger.db
 plugins:
-  - budget: {limits: [{per: key, cost: $10/month}]}
+  - budget: {limits: [{per: key, cost: $100000/month}]}
   - session: {max_messages: 10000}
 providers: {up: {dialect: openai_chat, base_url: "%s", api_key: k}}
 routes: [{name: all, targets: ["up/*"]}]
@@ -39,6 +39,7 @@ class Load:
     def __init__(self, gateways: Fleet, sessions: dict[str, list[str]]) -> None:
         self.gateways, self.sessions = gateways, sessions
         self.answered: dict[str, float] = {}
+        self.refused: set[str] = set()
         self._numbers = itertools.count()
         self.runs = True
 
@@ -58,6 +59,8 @@ class Load:
             if said.status == 200 and (not said.text.startswith("data:") or said.text.endswith("[DONE]\n\n")):
                 turns.append(name)
                 self.answered[name] = time.monotonic()
+            elif 400 <= said.status < 500:
+                self.refused.add(f"{said.status} {said.text}")
 
 
 async def show(gateways: Fleet, session: str) -> list[Any]:
@@ -68,7 +71,7 @@ async def show(gateways: Fleet, session: str) -> list[Any]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("where", ["sqlite"])
+@pytest.mark.parametrize("where", ["one", "sqlite"])
 async def test_nothing_that_was_acknowledged_is_lost(
     where: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -124,6 +127,7 @@ async def killed_under_load(home: Path, run: int, sessions: dict[str, list[str]]
             await asyncio.gather(*clients)
         kept = {id for (id,) in rows(home, "request_id")}
         old = old_enough(load, killed_at)
+        assert load.refused == set()
         assert seen <= kept
         assert old <= kept
 
@@ -131,7 +135,7 @@ async def killed_under_load(home: Path, run: int, sessions: dict[str, list[str]]
 async def test_a_budget_goes_on_where_it_was_over_kill_9(tmp_path: Path) -> None:
     """The state file remembers what rows that were lost with the process cannot tell."""
     async with upstream() as up:
-        text = (HOME % ("sqlite:var/state.db", up.url)).replace("$10/month", "$1/month")
+        text = (HOME % ("sqlite:var/state.db", up.url)).replace("$100000/month", "$1/month")
         home = write_home(tmp_path, text, PRICES)
         for _ in range(3):
             async with fleet(home, 1) as gateways:
