@@ -59,13 +59,15 @@ class Attempt:
     waited for upstream. `said_bytes` are the words of its stream, counted beside it. `asked_usage`: the stream's usage
     was asked for by the gateway and not by the client, who must not see it.
 
+    `request_headers` are put on the request to upstream, in place of those of the same name: for plugins, in `attempt`.
+
     `rival` runs beside it (a hedge); the first of the two to have content wins, and the other has `lost`: whatever
     still comes of its stream is dropped.
     """
 
     __slots__ = (
         "asked_usage", "cost_usd", "deadline", "ended_at_s", "error", "exchange", "health", "lost", "number",
-        "received_at_s", "rival", "said_bytes", "sent_at_s", "started_at_s", "status", "target", "usage",
+        "received_at_s", "request_headers", "rival", "said_bytes", "sent_at_s", "started_at_s", "status", "target", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +85,7 @@ class Attempt:
         self.received_at_s: float | None = None
         self.said_bytes = 0
         self.asked_usage = False
+        self.request_headers: dict[str, str] = {}
         self.rival: Attempt | None = None
         self.lost = False
         health.in_flight += 1

@@ -69,6 +69,7 @@ from gateway.fold import fold
 from gateway.ledger.ledger import Ledger, Row, SavedKey
 from gateway.route import Route, Target
 from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStore, Taken
+from gateway.trace import TraceContext, incoming_trace, trace_headers, trace_id_for
 from gateway.upstream.health import Breaker, BreakerState, Health, TargetHealth
 
 __all__ = [
@@ -79,8 +80,8 @@ __all__ = [
     "QuotaSpent", "Rate", "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout",
     "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken", "Target",
     "TargetHealth", "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "ToolCall", "ToolCallDelta",
-    "ToolResult", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "Vitals", "answer", "credentials", "fold",
-    "waited_s", "web",
+    "ToolResult", "TraceContext", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "Vitals", "answer",
+    "credentials", "fold", "incoming_trace", "trace_headers", "trace_id_for", "waited_s", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")

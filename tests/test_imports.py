@@ -11,7 +11,7 @@ import pytest
 from tests.imports import ROOT, cycle_in, edges, imports_in, imports_of, module_name, source_files
 
 # A room is a module or a folder of modules. Each names the rooms it may import; itself goes without saying.
-FACTS = {"amounts", "errors", "chat", "secret"}
+FACTS = {"amounts", "errors", "chat", "secret", "trace"}
 UPSTREAM_FACTS = FACTS | {"dialects", "upstream.transport", "upstream.provider", "upstream.health", "route"}
 STORES = {"state.store", "ledger.ledger", "fold"}
 REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "plugin"}
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "chat": set(),
     "secret": set(),
+    "trace": set(),
     "credentials": FACTS,
     "pricing": FACTS,
     "telemetry": FACTS,

@@ -6,10 +6,8 @@ the model name and the route's own edits put in; anywhere else the neutral reque
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -27,6 +25,7 @@ from gateway.exchange import Attempt, Exchange
 from gateway.relay.headers import HOP_BY_HOP, connection_listed
 from gateway.route import Target
 from gateway.secret import Secret
+from gateway.trace import incoming_trace, made_for
 from gateway.upstream.provider import Provider
 
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
@@ -41,8 +40,7 @@ NEVER_UPSTREAM = (
 )
 """SECURITY: the client's credentials are for the gateway; the rest is this connection's, or written anew."""
 DEFAULT_ANTHROPIC_VERSION = "2023-06-01"
-_TRACE_ID = re.compile("[0-9a-f]{32}")
-_NO_TRACE = "0" * 32
+TRACE = frozenset({"traceparent", "tracestate"})
 USAGE_ASKED = frozenset({"chat_completions", "completions"})
 """The endpoints whose streams state their usage only when asked."""
 _encode = msgspec.json.encode
@@ -177,10 +175,10 @@ def headers_for(
         headers.append(("content-type", "application/json"))
     headers.append(("accept-encoding", "identity"))
     headers.append(("x-request-id", exchange.id))
-    if (trace := client.get("traceparent")) is None:
-        headers.append(("traceparent", traceparent(exchange.id)))
-    elif not native:
-        headers.append(("traceparent", trace))
+    if "traceparent" not in client:
+        headers.append(("traceparent", made_for(exchange.id)))
+    else:
+        headers = [*_without(headers, TRACE), *_passed_on(client, exchange.id)]
     if key is not None:
         name = provider.quirks.get("key_header") or (
             "x-api-key" if provider.dialect == "anthropic" else "authorization"
@@ -194,19 +192,24 @@ def headers_for(
         and (not native or "anthropic-version" not in client)
     ):
         headers.append(("anthropic-version", DEFAULT_ANTHROPIC_VERSION))
-    if provider.headers:
-        own = {name.lower() for name in provider.headers}
-        headers = [pair for pair in headers if pair[0].lower() not in own]
-        headers.extend(provider.headers.items())
+    for more in (attempt.request_headers, provider.headers):
+        if more:
+            headers = _without(headers, {name.lower() for name in more})
+            headers.extend(more.items())
     return headers
 
 
-def traceparent(request_id: str) -> str:
-    """Return the W3C trace header of a request that came without one: its trace carries the request's own id, or
-    where that is the client's own invention, a digest of it."""
-    if not _TRACE_ID.fullmatch(request_id) or request_id == _NO_TRACE:
-        request_id = sha256(request_id.encode()).hexdigest()[:32]
-    return f"00-{request_id}-{request_id[:15]}1-01"
+def _without(headers: list[tuple[str, str]], names: Set[str]) -> list[tuple[str, str]]:
+    return [pair for pair in headers if pair[0].lower() not in names]
+
+
+def _passed_on(client: CIMultiDictProxy[str], request_id: str) -> list[tuple[str, str]]:
+    """Return the client's trace as it came, or one of the gateway's own where it is not as the standard has it."""
+    context = incoming_trace(client)
+    if context is None:
+        return [("traceparent", made_for(request_id))]
+    given = [("traceparent", client["traceparent"])]
+    return [*given, ("tracestate", context.state)] if context.state else given
 
 
 def client_headers(
