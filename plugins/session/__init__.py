@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,9 +26,9 @@ from gateway.plugin import (
     web,
 )  # fmt: skip
 
+from .listed import PREFIX, ended, listed, meta_key, new_id, one, turns_key
 from .stored import Meta, Stored, decode_meta, decode_stored, encode, shown, whole_turns
 
-PREFIX = "sess_"
 LONGEST_TTL_S = 90 * 86_400
 LARGEST_CONTEXT_BYTES = 256 * 1024
 LONG_BYTES = 32 * 1024
@@ -94,6 +93,13 @@ class Session(Plugin):
         self._most: int = options["max_messages"]
         self._goes_on = options["when_state_is_lost"] == "allow"
 
+    async def start(self) -> None:
+        """Let the dashboard ask."""
+        state, respond = self._state, self.services.group.respond
+        respond("sessions", lambda given: listed(state, given))
+        respond("session", lambda given: one(state, given))
+        respond("end_session", lambda given: ended(state, given))
+
     # --- paths -------------------------------------------------------------------------------------
 
     def http_routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -119,8 +125,8 @@ class Session(Plugin):
         meta = Meta(
             principal=_name(request[EXCHANGE]), created_at=self._clock.time(), ttl_s=float(ttl_s), context=context
         )
-        id = PREFIX + secrets.token_urlsafe(24)
-        await self._state.put(_meta_key(id), encode(meta), meta.ttl_s)
+        id = new_id(meta.created_at)
+        await self._state.put(meta_key(id), encode(meta), meta.ttl_s)
         return self._shown(id, meta, [], 201)
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -131,7 +137,7 @@ class Session(Plugin):
     async def _delete(self, request: web.Request) -> web.Response:
         id = request.match_info["id"]
         await self._find(id, request[EXCHANGE])
-        await self._state.delete(_meta_key(id), _turns_key(id))
+        await self._state.delete(meta_key(id), turns_key(id))
         return web.Response(status=204)
 
     def _shown(self, id: str, meta: Meta, stored: list[Stored], status: int) -> web.Response:
@@ -191,11 +197,11 @@ class Session(Plugin):
         turn = (*joined.asked, Message(role="assistant", parts=parts))
         try:
             await self._state.push(
-                _turns_key(joined.id),
+                turns_key(joined.id),
                 [encode(Stored(at=now, message=message)) for message in turn],
                 joined.meta.ttl_s,
                 at_most=self._most,
-                only_with=_meta_key(joined.id),
+                only_with=meta_key(joined.id),
             )
         except StateLost:
             if not self._goes_on:
@@ -203,14 +209,14 @@ class Session(Plugin):
 
     async def _find(self, id: str, exchange: Exchange) -> Meta:
         """Return a session that is this principal's. Raises: NotFound, which tells nobody that another has it."""
-        kept = await self._state.get(_meta_key(id)) if id.startswith(PREFIX) and len(id) <= 100 else None
+        kept = await self._state.get(meta_key(id)) if id.startswith(PREFIX) and len(id) <= 100 else None
         meta = decode_meta(kept) if kept is not None else None
         if meta is None or meta.principal != _name(exchange):
             raise NotFound("no such session; POST /v1/sessions makes one", param="session_id")
         return meta
 
     async def _stored(self, id: str) -> list[Stored]:
-        return [decode_stored(each) for each in await self._state.items(_turns_key(id))]
+        return [decode_stored(each) for each in await self._state.items(turns_key(id))]
 
 
 def _asked_for(exchange: Exchange) -> str | None:
@@ -236,11 +242,3 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _name(exchange: Exchange) -> str | None:
     return exchange.principal.name if exchange.principal is not None else None
-
-
-def _meta_key(id: str) -> str:
-    return f"{{{id}}}"
-
-
-def _turns_key(id: str) -> str:
-    return f"{{{id}}}turns"
