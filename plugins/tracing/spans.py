@@ -42,6 +42,7 @@ NAMED = ENDPOINT_NAMES - {"batches"}
 FAILS_FROM = 500
 """A server's span fails from this status on: what lies below is the client's own fault, says the convention."""
 LONGEST = 200
+SCALARS = (str, bool, int, float)
 _HEX = re.compile("[0-9a-f]{32}")
 _FIRST_WORK = 0x8000
 
@@ -105,13 +106,7 @@ def spans_of(exchange: Exchange, trace: TraceContext, now_s: float, content: Map
         spans.append(span)
     for number, work in enumerate(getattr(exchange, "work", None) or ()):
         span_id = f"{_hex(exchange.row_id)[16:28]}{_FIRST_WORK + number:04x}"
-        span = _work(work, trace, span_id, own, at(work.started_at_s), at(work.ended_at_s))
-        span.attributes |= {
-            f"llm_gateway.{work.kind}.{name}": fact if isinstance(fact, bool | int | float) else str(fact)
-            for name, fact in work.facts.items()
-            if content is not None or isinstance(fact, bool | int | float)
-        }
-        spans.append(span)
+        spans.append(_work(work, trace, span_id, own, at(work.started_at_s), at(work.ended_at_s)))
     return spans
 
 
@@ -214,7 +209,9 @@ def _try(exchange: Exchange, attempt: Attempt, trace: TraceContext, own: str, st
 
 def _work(work: Any, trace: TraceContext, span_id: str, own: str, start_ns: int, end_ns: int) -> Span:
     """Return the span of what a plugin did besides attempts: a tool's call above all."""
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = {
+        f"llm_gateway.{work.kind}.{name}": fact for name, fact in work.facts.items() if isinstance(fact, SCALARS)
+    }
     name = f"{work.kind} {work.name}"
     if work.kind == "tool":
         name = f"execute_tool {work.name}"
