@@ -178,7 +178,8 @@ class Services:
     of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
     told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
     that survives reloads: made by `factory` the first time, the same one ever after. `group` asks the other processes.
-    `is_loopback`: only this machine can connect to the data listener.
+    `is_loopback`: only this machine can connect to the data listener. `route` names the route that the plugin stands on
+    by an entry of its own there, None when it stands in the global chain.
     """
 
     clock: Clock
@@ -194,6 +195,7 @@ class Services:
     lasting: Callable[[str, Callable[[], Any]], Any]
     group: Group
     is_loopback: bool = True
+    route: str | None = None
 
 
 class Plugin:

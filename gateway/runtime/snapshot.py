@@ -193,8 +193,9 @@ class _PluginMaker:
         self.made: list[Plugin] = []
         self.errors: list[ConfigError] = []
 
-    def make(self, entry: PluginConfig, options: Mapping[str, Any] | None) -> Plugin | None:
-        """Return a new instance, None when it refuses (noted in `errors`) or is switched off."""
+    def make(self, entry: PluginConfig, options: Mapping[str, Any] | None, route: str | None = None) -> Plugin | None:
+        """Return a new instance, on `route` alone or for all, None when it refuses (noted in `errors`) or is switched
+        off."""
         if options is None:
             return None
         common = self._common
@@ -212,6 +213,7 @@ class _PluginMaker:
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
             group=PluginGroup(self._lasting.get("colleagues", Colleagues), entry.name),
             is_loopback=parse_listen(self._config.server.listen).is_loopback,
+            route=route,
         )
         place = entry.place
         problem, cure = "", "correct its __init__, which refuses options with ConfigError alone"
@@ -256,7 +258,8 @@ class _PluginMaker:
                 chain.append(plugin)
             elif entry.options is not None:
                 given = globally[plugin.name]
-                replaced = self.make(replace(entry, use=given.use), lay_over(given.options or {}, entry.options))
+                laid_over = lay_over(given.options or {}, entry.options)
+                replaced = self.make(replace(entry, use=given.use), laid_over, route.name)
                 if replaced is not None:
                     chain.append(replaced)
                     if replaced.public != plugin.public:
@@ -265,7 +268,7 @@ class _PluginMaker:
                         )
                         self._refuse(entry.place, problem, "say it where the plugin stands in the global chain")
         for entry in own.values():
-            made = self.make(entry, entry.options)
+            made = self.make(entry, entry.options, route.name)
             if made is not None:
                 chain.append(made)
         for plugin in (*global_plugins, *chain):
