@@ -11,16 +11,17 @@ from uuid import uuid4
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.chat import ChatRequest, Event, Usage
+from gateway.chat import ChatReply, ChatRequest, Event, Usage
 from gateway.dialects.protocol import Dialect
 from gateway.errors import GatewayError
 from gateway.request import DEFAULT_TIMEOUTS, LONG_BYTES, ClientRequest, Deadline, Principal, Timeouts
 from gateway.route import Route, Target
 from gateway.upstream.health import TargetHealth
+from gateway.work import Offspring, Origin, Work, summed
 
 __all__ = [
     "DEFAULT_TIMEOUTS", "LONG_BYTES", "Attempt", "ClientRequest", "Deadline", "Exchange", "Observer", "Outcome",
-    "Principal", "Reply", "Source", "Timeouts", "Transformer", "waited_s",
+    "Principal", "Reply", "Source", "Timeouts", "Transformer", "Whole", "Work", "waited_s",
 ]  # fmt: skip
 
 Outcome = Literal["completed", "failed", "disconnected"]
@@ -28,6 +29,7 @@ Observer = Callable[["Exchange", Event], None]
 Transformer = Callable[["Exchange", AsyncIterator[Event]], AsyncIterator[Event]]
 
 _encode = msgspec.json.encode
+_ZERO = Decimal(0)
 
 
 class Source(Protocol):
@@ -48,6 +50,18 @@ class Reply:
         self.status = status
         self.headers: CIMultiDict[str] = headers if type(headers) is CIMultiDict else CIMultiDict(headers or ())
         self.body = body
+
+
+class Whole:
+    """A finished answer in neutral words: the body of a child's reply, which nobody renders."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, reply: ChatReply) -> None:
+        self.reply = reply
+
+    async def close(self) -> None:
+        """Do nothing: it holds nothing."""
 
 
 class Attempt:
@@ -114,17 +128,21 @@ class Exchange:
     route. `sources` are the live answers that were opened; one that is not relayed is closed at the end. `closes`:
     the client's connection closes after this answer.
 
-    `admitted`: it leaves a row. `has_children`: its tokens are in its children's rows. `accounted`: usage is final.
+    `admitted`: it leaves a row. `accounted`: usage is final.
+
+    A child, made by a plugin on behalf of another exchange, has its `origin`; `offspring` is what this one's children
+    used that have ended. `usage` and `cost_usd` are the sums with theirs, `own_usage` and `own_cost_usd` what its own
+    attempts used: its row has those alone, so that every token is counted once.
 
     `task` works on the answer until its head is known, and `aborted` is what cancelled it; the server's business.
     """
 
     __slots__ = (
-        "_abort", "_chat", "_row_id", "_timeouts", "aborted", "accounted", "admitted", "attempts", "chat_changed",
-        "closes", "committed", "cost_usd", "deadline", "dialect", "digest", "dropped", "ended_at_s", "error",
-        "first_token_at_s", "has_children", "headers", "id",
-        "inner", "notes", "observers", "outcome", "parent_id", "principal", "request", "route", "sources",
-        "started_at_s", "status", "task", "transforms", "usage",
+        "_abort", "_chat", "_own", "_row_id", "_timeouts", "aborted", "accounted", "admitted", "attempts",
+        "chat_changed", "closes", "committed", "cost_usd", "deadline", "dialect", "digest", "dropped", "ended_at_s",
+        "error", "first_token_at_s", "headers", "id", "inner", "notes", "observers", "offspring", "origin", "outcome",
+        "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "task", "transforms",
+        "usage", "work",
     )  # fmt: skip
 
     def __init__(
@@ -157,10 +175,14 @@ class Exchange:
         self.observers: list[Observer] = []
         self.transforms: list[Transformer] = []
         self.sources: list[Source] = []
-        self.closes = self.admitted = self.accounted = self.has_children = False
+        self.closes = self.admitted = self.accounted = False
+        self.origin: Origin | None = None
+        self.offspring: Offspring | None = None
+        self.work: list[Work] | None = None
         self._row_id: str | None = None
         self._chat: ChatRequest | None = None
         self.chat_changed = False
+        self._own: tuple[Usage | None, Decimal | None] = (None, _ZERO)
         self._abort: Callable[[GatewayError], None] | None = None
         self.task: asyncio.Task[Any] | None = None
         self.aborted: GatewayError | None = None
@@ -172,6 +194,31 @@ class Exchange:
         if self._row_id is None:
             self._row_id = uuid4().hex if self.parent_id or "x-request-id" in self.request.headers else self.id
         return self._row_id
+
+    @property
+    def parent(self) -> Exchange | None:
+        """The exchange that this one is a child of; None for a client's request, and for a shadow."""
+        return None if self.origin is None else self.origin.parent
+
+    @property
+    def has_children(self) -> bool:
+        """Whether a plugin has asked something on behalf of this exchange."""
+        return self.offspring is not None
+
+    @property
+    def own_usage(self) -> Usage | None:
+        """What this exchange's own attempts used."""
+        return self.usage if self.offspring is None else self._own[0]
+
+    @property
+    def own_cost_usd(self) -> Decimal | None:
+        """What this exchange's own attempts cost; 0 when there were none."""
+        return self.cost_usd if self.offspring is None else self._own[1]
+
+    @property
+    def all_attempts(self) -> Sequence[Attempt]:
+        """The attempts of this exchange and of its children that have ended."""
+        return self.attempts if self.offspring is None else [*self.attempts, *self.offspring.attempts]
 
     @property
     def chat(self) -> ChatRequest:
@@ -201,6 +248,41 @@ class Exchange:
     def target(self) -> Target | None:
         """The target of the last attempt, None before the first."""
         return self.attempts[-1].target if self.attempts else None
+
+    def settle(self, usage: Usage | None, cost_usd: Decimal | None) -> None:
+        """State what this exchange's own attempts used; what its children do comes on top."""
+        if self.offspring is None:
+            self.usage, self.cost_usd = usage, cost_usd
+        else:
+            self._own = usage, cost_usd
+            self._sum(self.offspring)
+
+    def take_in(self, child: Exchange) -> None:
+        """Count what a child used that has ended."""
+        if self.offspring is not None:
+            self.offspring.add(child)
+            self._sum(self.offspring)
+
+    def _sum(self, offspring: Offspring) -> None:
+        usage, cost_usd = self._own
+        self.usage = summed((usage, offspring.usage))
+        self.cost_usd = None if cost_usd is None or offspring.cost_usd is None else cost_usd + offspring.cost_usd
+
+    def note_work(
+        self,
+        *,
+        kind: str,
+        name: str,
+        started_at_s: float,
+        ended_at_s: float,
+        ok: bool = True,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Note something a plugin did besides attempts, a tool's call for example: it stands in the row, among the
+        tries. Times are those of `deadline.now()`; see `Work`."""
+        if self.work is None:
+            self.work = []
+        self.work.append(Work(kind, name, started_at_s, ended_at_s, ok, facts or {}))
 
     def observe(self, function: Observer) -> None:
         """Call `function(exchange, event)` for every event of this exchange's answer; the bytes stay verbatim."""

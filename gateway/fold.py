@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from gateway.chat import (
     ChatReply,
     Event,
+    Failure,
     Part,
+    Raw,
     Reasoning,
     ReasoningDelta,
     Refusal,
@@ -114,3 +116,16 @@ def _part(deltas: list[Delta]) -> Part:
         id=first.id,
         origin=first.origin,
     )
+
+
+def is_content(event: Event) -> bool:
+    """Return whether `event` commits the stream: text, reasoning, a tool call, or the stop."""
+    match event:
+        case Start() | Usage() | Raw() | Failure():
+            return False
+        case TextDelta(text=text):
+            return bool(text)
+        case ReasoningDelta():
+            return bool(event.text or event.signature or event.encrypted)
+        case ToolCallDelta() | Stop():
+            return True

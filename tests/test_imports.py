@@ -13,7 +13,7 @@ from tests.imports import ROOT, cycle_in, edges, imports_in, imports_of, module_
 # A room is a module or a folder of modules. Each names the rooms it may import; itself goes without saying.
 FACTS = {"amounts", "errors", "chat", "secret", "trace"}
 UPSTREAM_FACTS = FACTS | {"dialects", "upstream.transport", "upstream.provider", "upstream.health", "route"}
-STORES = {"state.store", "ledger.ledger", "fold"}
+STORES = {"state.store", "ledger.ledger", "fold", "work"}
 REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "plugin"}
 PIPELINE = REQUEST | {"chain", "router", "upstream", "pricing", "telemetry", "credentials", "ledger", "state"}
 ASSEMBLED = PIPELINE | {"attempts", "relay", "runtime"}
@@ -39,10 +39,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upstream.provider": FACTS | {"dialects", "upstream.transport"},
     "route": FACTS | {"dialects", "upstream.transport", "upstream.provider"},
     "fold": FACTS,
+    "work": FACTS,
     "request": FACTS | {"dialects"},
-    "exchange": UPSTREAM_FACTS | {"request"},
+    "exchange": UPSTREAM_FACTS | {"request", "work"},
     "answered": UPSTREAM_FACTS | {"exchange", "fold"},
-    "plugin": UPSTREAM_FACTS | STORES | {"answered", "exchange", "credentials"},
+    "live": UPSTREAM_FACTS | {"exchange", "fold", "answered"},
+    "plugin": UPSTREAM_FACTS | STORES | {"answered", "exchange", "credentials", "live"},
     "chain": REQUEST,
     "router": UPSTREAM_FACTS | {"exchange"},
     "upstream": UPSTREAM_FACTS | {"exchange", "telemetry"},

@@ -260,13 +260,18 @@ class LiveStream:
         self._last_at = self._loop.time()
         self._response.resume()
 
+    @property
+    def reader_is_behind(self) -> bool:
+        """Whether nothing may come because it could not be passed on."""
+        return self._client is not None and self._client.paused
+
     # --- time --------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """Check the limits and sleep until the next can be due: one timer a stream, none a piece."""
         now = self._loop.time()
         timeouts = self.exchange.timeouts
-        paused = self._client is not None and self._client.paused
+        paused = self.reader_is_behind
         if not self._seen_event:
             silent_until = self.attempt.started_at_s + timeouts.first_token_s
         elif paused:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.chat import Event, Failure, Raw, ReasoningDelta, Start, Stop, TextDelta, ToolCallDelta, Usage
+from gateway.chat import Event, Failure, Stop, Usage
 from gateway.dialects.protocol import AnswerContext, StreamParser
 from gateway.errors import GatewayError, UpstreamError
+from gateway.fold import is_content
 from gateway.relay.estimated import estimated_usage, said_bytes, used_so_far
 from gateway.relay.stream import LiveStream
 from gateway.relay.verbatim import cut_short
@@ -48,7 +49,7 @@ class TranslatedStream(LiveStream):
         if self._queue is not None:
             self._queue.put_nowait(None)
         else:
-            self.finish(self._end())
+            self.finish(self.write_end())
 
     def used(self) -> tuple[Usage | None, int]:
         """Return what the upstream stated, before any transform, and what was counted."""
@@ -80,9 +81,14 @@ class TranslatedStream(LiveStream):
             return b""
         if self._show is not None:
             self._show(event)
+        return self.write(event)
+
+    def write(self, event: Event) -> bytes:
+        """Return what the client gets of `event`."""
         return self._renderer.render(event)
 
-    def _end(self) -> bytes:
+    def write_end(self) -> bytes:
+        """Return how the client gets to know that this was all."""
         exchange = self.exchange
         return self._renderer.end(int((exchange.deadline.now() - exchange.started_at_s) * 1e9))
 
@@ -100,11 +106,11 @@ class TranslatedStream(LiveStream):
             async for event in self.chain.transformed(self.exchange, self._events()):
                 if self._show is not None:
                     self._show(event)
-                out = self._renderer.render(event)
+                out = self.write(event)
                 if out and not self._over:
                     self.put(out)
             if not self._over:
-                self.finish(self._end())
+                self.finish(self.write_end())
         except asyncio.CancelledError:
             raise
         except Exception as error:  # a plugin's transform: fail closed
@@ -125,16 +131,3 @@ class TranslatedStream(LiveStream):
         if self._rewriter is not None and not self._rewriter.done():
             self._rewriter.cancel()
         await super().close()
-
-
-def is_content(event: Event) -> bool:
-    """Return whether `event` commits the stream: text, reasoning, a tool call, or the stop."""
-    match event:
-        case Start() | Usage() | Raw() | Failure():
-            return False
-        case TextDelta(text=text):
-            return bool(text)
-        case ReasoningDelta():
-            return bool(event.text or event.signature or event.encrypted)
-        case ToolCallDelta() | Stop():
-            return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -24,8 +23,8 @@ from gateway.exchange import LONG_BYTES, Attempt, Exchange
 from gateway.plugin import Clock, Log
 from gateway.pricing import ZERO, Prices
 from gateway.relay.estimated import BYTES_PER_TOKEN, prompt_tokens
+from gateway.work import NOTHING, summed
 
-NOTHING: Final = Usage()
 HEDGE_LOST: Final = "hedge_lost"
 """The error of a try that was given up because another answered first: it worked, and it is billed."""
 UNKNOWN_TOLD_S: Final = 600.0
@@ -74,15 +73,15 @@ class Accounts:
                 attempt.cost_usd = ZERO
             if is_priced and attempt.usage is not None and attempt.usage is not NOTHING:
                 self._price(exchange, attempt, attempt.usage, prices)
-        if exchange.has_children:
-            return  # what they used is theirs; a plugin may have stated the sum to the client
         if len(attempts) == 1:
-            exchange.usage, exchange.cost_usd = attempts[0].usage, attempts[0].cost_usd
+            exchange.settle(attempts[0].usage, attempts[0].cost_usd)
         elif attempts:
-            exchange.usage = summed(attempt.usage for attempt in attempts)
             costs = [attempt.cost_usd for attempt in attempts]
             known = [cost for cost in costs if cost is not None]
-            exchange.cost_usd = sum(known, ZERO) if len(known) == len(costs) else None
+            cost_usd = sum(known, ZERO) if len(known) == len(costs) else None
+            exchange.settle(summed(attempt.usage for attempt in attempts), cost_usd)
+        elif exchange.has_children:
+            exchange.settle(None, ZERO)
         elif exchange.usage is None and exchange.admitted:
             exchange.cost_usd = ZERO
 
@@ -120,23 +119,6 @@ class Accounts:
             model=model[:200],
             cure=f'give "{provider}/{model[:200]}" a price in config/prices.yaml, or mark the provider free: true',
         )
-
-
-def summed(usages: Iterable[Usage | None]) -> Usage | None:
-    """Return what several tries used together, None when none of them is known."""
-    known = [usage for usage in usages if usage is not None]
-    used = [usage for usage in known if usage is not NOTHING]
-    if len(used) <= 1:
-        return used[0] if used else known[0] if known else None
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in used),
-        completion_tokens=sum(usage.completion_tokens for usage in used),
-        cached_tokens=sum(usage.cached_tokens for usage in used),
-        cache_write_tokens=sum(usage.cache_write_tokens for usage in used),
-        cache_write_1h_tokens=sum(usage.cache_write_1h_tokens for usage in used),
-        reasoning_tokens=sum(usage.reasoning_tokens for usage in used),
-        estimated=any(usage.estimated for usage in used),
-    )
 
 
 def _with_tier(asked: Raw, usage: Usage) -> Usage:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from gateway.attempts.outgoing import model_for
 from gateway.exchange import Attempt, Exchange, waited_s
 from gateway.plugin import Row
-from gateway.pricing import ZERO
 
 LONGEST: Final = 200
 """How much is kept of what clients name as they like: models, sessions."""
@@ -17,17 +16,15 @@ LONGEST: Final = 200
 def row_of(exchange: Exchange, now_s: float) -> Row:
     """Return the row of an exchange that has ended; `now_s` is Unix time.
 
-    Tokens and cost are 0 where nothing was used, None where they are unknown. A parent's are 0: its children's rows
-    have them.
+    Tokens and cost are 0 where nothing was used, None where they are unknown, and those of its own attempts alone: what
+    children used stands in their rows.
     """
     request, attempts, error = exchange.request, exchange.attempts, exchange.error
     principal, route, first_at_s = exchange.principal, exchange.route, exchange.first_token_at_s
     started_at_s = exchange.started_at_s
     duration_s = (exchange.ended_at_s or started_at_s) - started_at_s
-    usage, cost_usd, outcome = exchange.usage, exchange.cost_usd, exchange.outcome or "failed"
-    if exchange.has_children:
-        usage, cost_usd = None, ZERO
-    nothing = None if attempts and usage is None and not exchange.has_children else 0
+    usage, cost_usd, outcome = exchange.own_usage, exchange.own_cost_usd, exchange.outcome or "failed"
+    nothing = None if attempts and usage is None else 0
     return Row(
         exchange_id=exchange.row_id,
         ts=now_s - duration_s,
@@ -40,7 +37,7 @@ def row_of(exchange: Exchange, now_s: float) -> Row:
         dialect=exchange.dialect.name,
         endpoint=request.endpoint.name if request.endpoint is not None else "",
         model_requested=request.model[:LONGEST],
-        target=exchange.headers.get("x-gateway-target"),
+        target=None if exchange.has_children and not attempts else exchange.headers.get("x-gateway-target"),
         attempts=len(attempts),
         status=exchange.status,
         outcome=outcome,
@@ -54,10 +51,29 @@ def row_of(exchange: Exchange, now_s: float) -> Row:
         estimated=usage is not None and usage.estimated,
         duration_ms=_ms(duration_s),
         ttft_ms=None if first_at_s is None else _ms(first_at_s - started_at_s),
-        overhead_ms=_ms(max(0.0, duration_s - waited_s(attempts))),
+        overhead_ms=_ms(max(0.0, duration_s - waited_s(exchange.all_attempts))),
         error_code=error.code if error is not None else "client_left" if outcome == "disconnected" else None,
-        tries=[_try(exchange, attempt) for attempt in attempts],
+        tries=_tries(exchange),
     )
+
+
+def _tries(exchange: Exchange) -> list[Mapping[str, Any]]:
+    """Return the attempts, and what else was done: entries with a `kind`."""
+    tries = [_try(exchange, attempt) for attempt in exchange.attempts]
+    if exchange.origin is not None and exchange.origin.step:
+        tries.insert(0, {"kind": "step", "name": exchange.origin.step[:LONGEST]})
+    for work in exchange.work or ():
+        tries.append(
+            {
+                "kind": work.kind,
+                "name": work.name[:LONGEST],
+                "started_ms": _ms(work.started_at_s - exchange.started_at_s),
+                "ended_ms": _ms(work.ended_at_s - exchange.started_at_s),
+                "ok": work.ok,
+                "facts": work.facts,
+            }
+        )
+    return tries
 
 
 def _try(exchange: Exchange, attempt: Attempt) -> Mapping[str, Any]:
@@ -75,7 +91,10 @@ def _try(exchange: Exchange, attempt: Attempt) -> Mapping[str, Any]:
 
 
 def _session(exchange: Exchange) -> str | None:
-    """Return the session: the id that the session plugin notes as `notes["session"]["id"]`, else the client's own."""
+    """Return the session: the id that the session plugin notes as `notes["session"]["id"]`, else the client's own. A
+    child belongs to its parent's."""
+    while (parent := exchange.parent) is not None:
+        exchange = parent
     noted = exchange.notes.get("session")
     found = noted.get("id") if isinstance(noted, Mapping) else None
     if found is None:
