@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from gateway.cli import show
-from gateway.cli.decide import DEFAULT_PATH, Asked, Decision, Step, decide, router_of
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.router import Router
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.config import CheckConfig, Config, RouteConfig
+from gateway.runtime.decided import DEFAULT_PATH, Asked, Decision, Step, decide, router_of
 from gateway.runtime.gateway import Lasting
 from gateway.runtime.snapshot import build
 from gateway.telemetry import Logger

@@ -12,12 +12,13 @@ import click
 
 from gateway import credentials
 from gateway.amounts import MoneyRate
-from gateway.cli import show, written
+from gateway.cli import show
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.cli.newhome import flow
 from gateway.errors import ConfigError, GatewayError
 from gateway.ledger.ledger import Ledger, SavedKey
 from gateway.ledger.opened import ledger_at
+from gateway.runtime import written
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.text import duration, money
 from gateway.telemetry import Logger

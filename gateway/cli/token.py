@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from gateway import credentials
-from gateway.cli import written
 from gateway.cli.home import home_argument, load
 from gateway.errors import ConfigError
+from gateway.runtime import written
 from gateway.runtime.clock import SystemClock
 from gateway.runtime.text import duration
 from gateway.secret import Secret

@@ -22,11 +22,11 @@ from gateway.errors import (
 )  # fmt: skip
 from gateway.exchange import LONG_BYTES, Exchange, Reply
 from gateway.router import rest
+from gateway.runtime.allowed import refuse_foreign
 from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.snapshot import Running, Snapshot
 from gateway.server import owned, paths
-from gateway.server.allowed import refuse_foreign
 from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
 from gateway.server.pages import Pages

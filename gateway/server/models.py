@@ -14,8 +14,8 @@ from gateway.errors import UpstreamError
 from gateway.exchange import Exchange
 from gateway.plugin import Clock, Log
 from gateway.router import glob
+from gateway.runtime.allowed import is_allowed
 from gateway.runtime.snapshot import Snapshot
-from gateway.server.allowed import is_allowed
 from gateway.upstream.provider import Provider
 from gateway.upstream.transport import UpstreamRequest
 

@@ -5,8 +5,8 @@ import os
 import pytest
 from click.testing import Result
 
-from gateway.cli.decide import Asked, decide
 from gateway.runtime.config import Config
+from gateway.runtime.decided import Asked, decide
 from gateway.runtime.home import find_home
 from gateway.runtime.load import load_config
 from gateway.runtime.plugins import discover

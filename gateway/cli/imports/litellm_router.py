@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.cli import written
 from gateway.cli.imports.draft import Draft, seconds_of
+from gateway.runtime import written
 
 REDIS: Final = ("redis_url", "redis_host", "redis_port", "redis_password")
 _ADDRESS: Final = re.compile(r"rediss?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[0-9]{1,3})?")

@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.cli import written
 from gateway.cli.imports.draft import Draft, as_list, as_mapping, is_plain, seconds_of, shortest, variable_of
+from gateway.runtime import written
 
 PROVIDERS: Final = {
     "openai": "openai", "anthropic": "anthropic", "google": "gemini", "groq": "groq", "deepseek": "deepseek",

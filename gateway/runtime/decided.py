@@ -15,12 +15,16 @@ from gateway.runtime.config import Config, ProviderConfig, RouteConfig, TargetCo
 from gateway.upstream.balance import DRAWN
 
 DEFAULT_PATH = "/v1/chat/completions"
-State = Literal["enabled", "disabled", "down"]
+State = Literal["enabled", "disabled", "down", "open", "resting", "drained"]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as a person describes it. `tags` None means: those of the key named `key`."""
+    """A request as a person describes it. `tags` None means: those of the key named `key`.
+
+    `live` is what a running gateway knows of its targets by name, where it keeps them from being tried: the state, and
+    why. The file alone knows nothing of it.
+    """
 
     model: str = ""
     path: str = DEFAULT_PATH
@@ -28,6 +32,7 @@ class Asked:
     key: str | None = None
     tags: Mapping[str, str] | None = None
     down: frozenset[str] = frozenset()
+    live: Mapping[str, tuple[State, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,9 @@ class Decision:
         targets = [step for step in steps if step.cause == "target"]
         if self.is_drawn and targets:
             return tuple(targets)
-        return tuple((targets or [step for step in steps if step.cause == "any"])[:1])
+        # A rest puts a target behind all others and never takes the last one out.
+        asleep = [step for step in self.steps if step.state == "resting" and step.cause in ("target", "any")]
+        return tuple((targets or [step for step in steps if step.cause == "any"] or asleep)[:1])
 
     @property
     def is_drawn(self) -> bool:
@@ -136,5 +143,7 @@ def _steps(config: Config, route: RouteConfig, asked: Asked) -> Iterable[Step]:
     for cause, targets in groups:
         for target in targets:
             state, why = state_of(providers.get(target.provider), asked.down)
+            if state == "enabled":
+                state, why = asked.live.get(f"{target.provider}/{target.model}", (state, why))
             model = target.model if target.model != "*" else asked.model or "*"
             yield Step(target, cause, model, state, why)
