@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "init": "write a new home, or import another gateway's configuration",
     "keys": "make, list and revoke virtual keys",
     "token": "mint a token with the configured secret",
+    "chat": "talk to a running gateway in this terminal",
     "schema": "print the JSON Schema of gateway.yaml",
 }
 """Every command with its line of help; the module is `gateway.cli.NAME`, the function in it `NAME`."""
