@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.errors import GatewayError, NotFound, Unavailable
+from gateway.errors import NotFound, Unavailable
 from gateway.plugin import Clock, Ledger
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.group import opened
@@ -30,6 +30,8 @@ class Templates:
 
 
 TEMPLATES = web.AppKey("templates", Templates)
+OPERATOR = web.RequestKey("operator", str)
+"""Who asks, as far as that is known: the token, or which session. The doorman notes it."""
 
 
 class Desk:
@@ -70,8 +72,16 @@ class Desk:
 
     def note(self, request: web.Request, action: str, **facts: Any) -> None:
         """Log what an operator did: who, and to what. When is the line's own time."""
-        self.gateway.log.info("admin_action", action=action, by=request.get("operator", "loopback"),
+        self.gateway.log.info("admin_action", action=action, by=request.get(OPERATOR, "loopback"),
                               remote=request.remote, **facts)  # fmt: skip
+
+    def banner(self) -> dict[str, Any] | None:
+        """Return what every page says first: that the last reload changed nothing, and why; None when all is well."""
+        last = self.reloader.history[-1] if self.reloader.history else None
+        if last is None or last.error is None:
+            return None
+        title = "The last reload failed; the configuration before it is in force"
+        return {"kind": "error", "title": title, "text": last.error, "at": last.at_s, "link": "/configuration"}
 
     def page(self, request: web.Request, template: str, facts: Mapping[str, Any]) -> web.Response:
         """Return a page, or a piece of one."""
@@ -79,8 +89,3 @@ class Desk:
             self, request, template, facts, TEMPLATES
         )
         return made
-
-
-def refusal(error: GatewayError) -> web.Response:
-    """Return an error as JSON, as every `/api/…` path tells it."""
-    return web.json_response({"error": {"message": error.message, "code": error.code}}, status=error.status)

@@ -12,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from gateway import __version__
+from gateway.admin.files import address
 
 if TYPE_CHECKING:
     from gateway.admin.desk import Desk, Templates
@@ -23,7 +24,13 @@ def render(
     desk: Desk, request: web.Request, template: str, facts: Mapping[str, Any], key: web.AppKey[Templates]
 ) -> web.Response:
     """Return `template` with `facts`, the names every page has beside them."""
-    common = {"version": __version__, "digest": desk.gateway.snapshot.digest, "path": request.path}
+    common = {
+        "version": __version__,
+        "digest": desk.gateway.snapshot.digest,
+        "path": request.path,
+        "operator": desk.gateway.snapshot.config.admin.token is not None,
+        "banner": desk.banner(),
+    }
     return aiohttp_jinja2.render_template(template, request, {**common, **facts}, app_key=key)  # type: ignore[arg-type]
 
 
@@ -33,7 +40,9 @@ class Engine:
     @cached_property
     def environment(self) -> Environment:
         """SECURITY: everything is escaped, and a name that is missing is an error."""
-        return Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+        made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+        made.globals["static"] = address
+        return made
 
     def get_template(self, name: str) -> Template:
         """Return a template by its file's name."""

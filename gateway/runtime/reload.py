@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ LOOK_S = 2.0
 """How often the watcher looks at the files itself."""
 JOINED = "joined"
 """Why a worker takes what the others of its group have in force already: no reload of its own."""
+KEPT = 10
+"""How many reloads are remembered."""
 CLOCK_STEP_S = 0.02
 """File systems' clocks go in steps of up to 10 ms."""
 
@@ -45,6 +48,16 @@ class Source:
         """Return the configuration as the files say now. Raises: ConfigErrors."""
         catalog = discover(self.home)
         return load_config(self.home, self.environ, catalog, self.overrides), catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """How a reload ended: `digest` is of what it put in force, `error` why it changed nothing. `at_s` is Unix time."""
+
+    at_s: float
+    why: str
+    digest: str | None = None
+    error: str | None = None
 
 
 async def first(
@@ -85,6 +98,8 @@ class Reloader:
         self._faulty: frozenset[Path] = frozenset()
         self._seen = self._state()  # before the watcher starts: a change in between is one
         self.reloads = 0
+        self.history: deque[Reloaded] = deque(maxlen=KEPT)
+        """The last reloads, the newest last."""
 
     async def reload(self, why: str) -> Snapshot:
         """Return the snapshot now in force. Raises: ConfigError, and then nothing has changed."""
@@ -126,6 +141,8 @@ class Reloader:
         gateway.reloads["ok"] += why != JOINED
         self._faulty = frozenset()
         self.reloads += 1
+        if why != JOINED:
+            self.history.append(Reloaded(self._clock.time(), why, digest=snapshot.digest))
         if self._tells:
             _warn(snapshot.config, gateway.log)
             gateway.log.info("reloaded", why=why, digest=snapshot.digest, digest_before=old)
@@ -136,6 +153,7 @@ class Reloader:
         gateway.last_reload_failed = True
         gateway.reloads["failed"] += 1
         each = error.errors if isinstance(error, ConfigErrors) else [error]
+        self.history.append(Reloaded(self._clock.time(), why, error=str(error)))
         # Files that the running configuration does not know: mending one is a change to be noticed.
         self._faulty = frozenset(self._source.home.folder / one.file for one in each if one.file)
         gateway.log.error("reload_failed", why=why, errors=[str(one) for one in each])

@@ -128,7 +128,7 @@ async def test_a_token_when_set_is_asked_for_on_loopback_too(upstream: ScriptedU
     async with admin(upstream.url, f"{{token: {TOKEN}}}") as ask:
         assert (await ask("/api/status"))[0] == 401
         assert (await ask("/api/status", token="wrong"))[0] == 401
-        assert (await ask("/nothing"))[0] == 401
+        assert (await ask("/api/nothing"))[0] == 401
         assert (await ask("/api/status", token=TOKEN))[0] == 200
         assert TOKEN not in str(ask.gateway.log)
 
