@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from gateway.exchange import Exchange
 from gateway.plugin import Vitals
+from gateway.runtime import in_flight
 from gateway.runtime.group import Answerer, Colleagues, Group
 from gateway.runtime.snapshot import Snapshot
 from gateway.runtime.status import teller
@@ -72,6 +73,8 @@ class Gateway:
         self.watchdog = Watchdog(log)
         self.answers["lag"] = self._tell_lag
         self.answers["status"] = teller(self)
+        self.answers["live"] = in_flight.teller(self)
+        self.answers["pulse"] = self._tell_pulse
         self._background: set[asyncio.Task[Any]] = set()
 
     @property
@@ -126,6 +129,10 @@ class Gateway:
             if left is not None and left <= 0:
                 return
             await asyncio.wait(self._background, timeout=left)
+
+    async def _tell_pulse(self, points: int | None) -> dict[str, Any] | None:
+        pulse = self.snapshot.shared.pulse
+        return None if pulse is None else pulse.told(points or 0)
 
     async def _tell_lag(self, _: Any) -> dict[str, float]:
         return self.lag.in_ms()

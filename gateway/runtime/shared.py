@@ -11,6 +11,7 @@ from gateway.ledger.opened import ledger_at
 from gateway.plugin import Clock, Log
 from gateway.pricing import Published
 from gateway.runtime.config import Config
+from gateway.runtime.pulse import Pulse
 from gateway.state.memory import MemoryStore
 from gateway.state.opened import store_at
 from gateway.state.store import StateStore
@@ -33,6 +34,8 @@ class Shared:
         kept = config.ledger
         self.ledger = ledger_at(kept.url.reveal(), config.home, keep_s=kept.keep_s, time=clock.time, log=log)
         self.published = Published()
+        self.pulse = Pulse(clock.monotonic) if config.admin.listen is not None else None
+        self.uptime_s = since(clock.monotonic)
         self.workers = config.server.workers
         self._session: aiohttp.ClientSession | None = None
 
@@ -55,6 +58,12 @@ class Shared:
         await self.state.close()
         if self._session is not None:
             await self._session.close()
+
+
+def since(now: Callable[[], float]) -> Callable[[], float]:
+    """Return what tells how many seconds ago this was called."""
+    began_at_s = now()
+    return lambda: now() - began_at_s
 
 
 def shared(config: Config, lasting: Kept, clock: Clock, log: Log) -> Shared:

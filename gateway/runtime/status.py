@@ -18,12 +18,22 @@ def teller(gateway: Gateway) -> Answerer:
 
     async def status(_: Any) -> dict[str, Any]:
         snapshot = gateway.snapshot
+        shared, ledger = snapshot.shared, snapshot.ledger
         shadows: Shadows = gateway.lasting.get("shadows", Shadows)
         return {
             "pid": os.getpid(),
             "phase": gateway.phase,
             "digest": snapshot.config.digest,
             "in_flight": len(gateway.live),
+            "uptime_s": round(shared.uptime_s(), 1),
+            "ledger": None
+            if ledger is None
+            else {
+                "rows_total": ledger.rows_total,
+                "dropped_total": ledger.dropped_total,
+                "lost": ledger.is_lost,
+            },
+            "state": {"lost": shared.state.is_lost, "errors": shared.state.errors},
             "shadows": {"in_flight": shadows.in_flight, "sent": shadows.sent, "left_out": shadows.left_out},
             "targets": [facts_of(each) for each in snapshot.shared.health.among(snapshot.targets)],
         }

@@ -37,6 +37,8 @@ async def finish(
         for attempt in exchange.attempts:
             attempt.end(exchange.ended_at_s)
         await account(exchange, snapshot, accounts, clock, at_most_s)
+        if (pulse := snapshot.shared.pulse) is not None:
+            pulse.note(exchange)
         chain = chain_of(exchange, snapshot)
         error_met = exchange.error
         if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):
