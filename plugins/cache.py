@@ -148,6 +148,8 @@ class Cache(Plugin):
         """Return a kept answer, plain or as a stream, as this client asked for it."""
         headers, route = exchange.headers, exchange.route
         headers["x-gateway-cache"] = "hit"
+        if not exchange.request.stream:
+            headers["x-gateway-cost-usd"] = "0"
         if route is not None:
             headers["x-gateway-route"] = route.name
         headers["x-gateway-target"], headers["x-gateway-attempts"] = kept.target, "0"

@@ -6,6 +6,7 @@ import click
 
 from gateway.cli.home import home_argument
 from gateway.runtime.listen import parse_listen
+from gateway.runtime.surface import MOST_WORKERS
 from gateway.supervisor import ServeOptions, run
 from gateway.telemetry import LEVELS
 
@@ -29,7 +30,7 @@ def _address(_ctx: click.Context, param: click.Parameter, text: str | None) -> s
     "--admin", envvar="GATEWAY_ADMIN_LISTEN", metavar="H:P", callback=_address, help="The dashboard's address, or off."
 )
 @click.option(
-    "--workers", envvar="GATEWAY_WORKERS", metavar="N", type=click.IntRange(min=1), help="Processes on one port."
+    "--workers", envvar="GATEWAY_WORKERS", metavar="N", type=click.IntRange(1, MOST_WORKERS), help="Processes on one port."
 )
 @click.option(
     "--log-level",

@@ -29,5 +29,7 @@ def ledger_secrets(url: str) -> tuple[str, ...]:
         password, _ = parts.password, parts.port
     except ValueError:
         raise ValueError(f"this is no URL; {_FORMS}, with % escapes for :/@ in the password") from None
+    if not parts.path.strip("/"):
+        raise ValueError(f"this names no database; {_FORMS}")
     found = [password or "", *(value for name, value in parse_qsl(parts.query) if name == "password")]
     return tuple(dict.fromkeys(form for each in found if each for form in (each, unquote(each))))

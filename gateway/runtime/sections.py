@@ -13,6 +13,7 @@ from gateway.runtime.config import AdminConfig, LedgerConfig, ServerConfig
 from gateway.runtime.document import Node
 from gateway.runtime.found import Found
 from gateway.runtime.listen import parse_listen
+from gateway.runtime.surface import MOST_WORKERS
 from gateway.runtime.text import duration, size
 from gateway.runtime.validate import shown
 from gateway.secret import Secret
@@ -126,8 +127,11 @@ class SectionReader:
     def _workers(self, section: Node | None, state: StateUrl | None) -> int:
         at = None if "workers" in self.overrides else _child(section, "workers")
         text = self.overrides.get("workers") or (str(int(at.value)) if at is not None else "1")
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
-            self._refuse(at, "server.workers", f'"{text}" is not a number of workers', "write 1")
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_WORKERS):
+            problem = f'"{text}" is not a number of workers'
+            self._refuse(
+                at, "server.workers", problem, f"write 1, or as many as there are cores; at most {MOST_WORKERS}"
+            )
             return 1
         if int(text) > 1 and state is not None and not state.is_shared:
             problem = "several workers would each count alone: they need a state: that they share"

@@ -11,13 +11,21 @@ from typing import Final
 from gateway.runtime.parts import Schema, form, globs, listing, mapping, text
 from gateway.runtime.quirks import QUIRKS
 
+MOST_WORKERS: Final = 1024
+"""More than any machine's cores: a number that was meant for something else."""
 _ADDRESS: Final = "host:port, [v6]:port or unix:/path; port 0 picks a free one"
 
 SERVER: Final[Schema] = mapping(
     "The data listener and its limits.",
     {
         "listen": text(_ADDRESS, default="127.0.0.1:8080"),
-        "workers": {"type": "integer", "minimum": 1, "default": 1, "description": "Processes on one port."},
+        "workers": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MOST_WORKERS,
+            "default": 1,
+            "description": "Processes on one port.",
+        },
         "max_body": form("size", "The largest request body; above it 413.", "20MiB"),
         "max_in_flight": {
             "type": "integer",

@@ -58,6 +58,7 @@ class Dispatcher:
         try:
             self._read_head(exchange, snapshot.config.server)
         except NotFound as error:
+            exchange.admitted = True
             return self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, raiser(error))
         except GatewayError as error:
             return routeless(exchange, snapshot, raiser(error))

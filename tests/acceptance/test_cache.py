@@ -95,8 +95,8 @@ async def test_a_hit_says_whose_answer_it_is_and_costs_no_attempt() -> None:
     async with running() as (gateway, _):
         await ask(gateway)
         got = await gateway.post("/v1/chat/completions", CHAT)
-        names = ("x-gateway-route", "x-gateway-target", "x-gateway-attempts", "x-gateway-cache")
-        assert [got.headers[name] for name in names] == ["all", "up/m", "0", "hit"]
+        names = ("x-gateway-route", "x-gateway-target", "x-gateway-attempts", "x-gateway-cache", "x-gateway-cost-usd")
+        assert [got.headers[name] for name in names] == ["all", "up/m", "0", "hit", "0"]
 
 
 @pytest.mark.parametrize(

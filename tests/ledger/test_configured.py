@@ -48,6 +48,12 @@ def test_urls_that_can_be_used_are_taken() -> None:
         assert ledger_secrets(url) == ()
 
 
+@pytest.mark.parametrize("url", ["postgresql://", "postgresql://user@host", "postgres://user@host/"])
+def test_a_url_without_a_database_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="this names no database; write sqlite:"):
+        ledger_secrets(url)
+
+
 async def test_ready_says_how_the_ledger_is() -> None:
     async with running_gateway(ECHO) as gateway:
         assert (await gateway.get("/ready")).json()["checks"]["ledger"] == "off"

@@ -71,6 +71,10 @@ def test_flags_and_environment_win_over_the_file(tmp_path: Path) -> None:
 
 
 def test_an_override_that_is_no_address_is_refused(tmp_path: Path) -> None:
+    many = {"listen": "127.0.0.1:0", "workers": "100000"}
+    assert errors(tmp_path, "version: 1", overrides=many) == [
+        'server.workers: "100000" is not a number of workers; write 1, or as many as there are cores; at most 1024'
+    ]
     assert errors(tmp_path, "version: 1", overrides={"listen": "nowhere", "workers": "2"}) == [
         'server.listen: "nowhere" is not an address; write host:port, [v6]:port or unix:/path, '
         'such as "127.0.0.1:8080"',
