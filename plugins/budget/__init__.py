@@ -30,7 +30,8 @@ from gateway.plugin import (
 )  # fmt: skip
 
 from .following import BYTES_PER_TOKEN, RESERVED_TOKENS, follow
-from .money import Budget, Period, nano, period_of, tightest
+from .money import Budget, Period, nano, period_of
+from .remaining import over, remaining
 
 UNBOUNDED_TOKENS = 1_000_000
 """What a request that does not say may have for an answer."""
@@ -109,6 +110,20 @@ class BudgetPlugin(Plugin):
         self._allows_unpriced = options["when_price_is_unknown"] == "allow"
         self._policy: str = options["when_state_is_lost"]
         self._rebuilt: set[str] = set()
+        self._stands = services.route, self._limits
+        self._standing: list[tuple[str | None, list[tuple[str, MoneyRate]]]] = services.lasting("standing", list)
+        """Every instance that has started and is not closed; of a route the last one is in force."""
+
+    async def start(self) -> None:
+        """Let the dashboard ask what remains."""
+        self._standing.append(self._stands)
+        services, standing = self.services, self._standing
+        services.group.respond("remaining", lambda given: remaining(services, dict(standing), given))
+
+    async def close(self) -> None:
+        """No longer stand."""
+        if self._stands in self._standing:
+            self._standing.remove(self._stands)
 
     async def attempt(self, attempt: Attempt, call_next: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
         """Reserve what the try may cost. Raises: TargetSkipped when it is too much, StateLost under `deny`."""
@@ -161,20 +176,7 @@ class BudgetPlugin(Plugin):
     # --- who ---------------------------------------------------------------------------------------
 
     def _budgets(self, exchange: Exchange) -> list[Budget]:
-        principal = exchange.principal
-        name = principal.name if principal is not None else ""  # as the ledger calls nobody in particular
-        tags = principal.tags if principal is not None else {}
-        found = []
-        for per, money in self._limits:
-            if per in ("key", "user"):
-                found.append(Budget(per, name, money, None))
-                continue
-            tag = per.partition(":")[2] or per
-            if tag in tags:
-                found.append(Budget(per, tags[tag], money, (tag, tags[tag])))
-        if principal is not None and principal.budget is not None:
-            found.append(Budget("key", name, principal.budget, None))
-        return tightest(found) if len(found) > 1 else found
+        return over(self._limits, exchange.principal)
 
     def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
         prompt_tokens = -(-_prompt_bytes(exchange) // BYTES_PER_TOKEN)

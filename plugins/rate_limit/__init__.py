@@ -23,6 +23,7 @@ from gateway.plugin import (
 
 from .headers import Standing, write
 from .limits import Limit, of_principal, read, tokens_of
+from .remaining import remaining
 
 RENEW_S = 10.0
 """How often the leases of running requests are renewed: a third of a lease's life."""
@@ -96,10 +97,21 @@ class RateLimit(Plugin):
         self._policy: str = options["when_state_is_lost"]
         self._renewed: set[Held] = set()
         self._renewing: asyncio.Task[None] | None = None
+        self._stands = services.route, self._limits
+        self._standing: list[tuple[str | None, list[Limit]]] = services.lasting("standing", list)
+        """Every instance that has started and is not closed; of a route the last one is in force."""
         self.needs_usage = any(limit.kind == "tokens" for limit in self._limits)
 
+    async def start(self) -> None:
+        """Let the dashboard ask what remains."""
+        self._standing.append(self._stands)
+        state, standing = self.services.state, self._standing
+        self.services.group.respond("remaining", lambda given: remaining(state, dict(standing).items(), given))
+
     async def close(self) -> None:
-        """Stop renewing."""
+        """Stop renewing, and no longer stand."""
+        if self._stands in self._standing:
+            self._standing.remove(self._stands)
         if self._renewing is not None:
             self._renewing.cancel()
 

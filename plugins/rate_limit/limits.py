@@ -55,6 +55,14 @@ class Limit:
             burst, rate_per_s = max(1, burst // share), rate_per_s / share
         return Bucket(key, 1 if kind == "requests" else min(tokens, burst), burst, rate_per_s)
 
+    def look(self, who: str) -> Claim:
+        """Return the claim of a request of `who` that takes nothing: an amount of 0, or a place among none, which is
+        always refused and tells, below zero, how many places are held."""
+        key = f"{{{self.per} {who}}}{self.key}"
+        if self.kind == "concurrency":
+            return Lease(key, "", 0)
+        return Bucket(key, 0, self.burst, self.rate_per_s)
+
 
 def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
     """Return the limits of `limits:`. Raises: ConfigError."""
@@ -130,6 +138,29 @@ def _subject(per: str, where: str) -> Subject:
 
 def _principal(exchange: Exchange) -> str:
     return plain(exchange.principal.name) if exchange.principal is not None else "anonymous"
+
+
+def subject_of(limit: Limit, principal: Principal, route: str | None) -> str | None:
+    """Return what `limit.subject` says of requests of `principal` on `route`; None where it takes more to know, or
+    where `is_over` says that there is nobody."""
+    if limit.per in ("key", "user"):
+        return plain(principal.name)
+    if limit.per == "route":
+        return route
+    value = principal.tags.get(_tag_of(limit.per) or "")
+    return None if value is None else plain(value)
+
+
+def is_over(limit: Limit, principal: Principal) -> bool:
+    """Whether requests of `principal` may be counted by `limit`: those without the tag are not."""
+    tag = _tag_of(limit.per)
+    return tag is None or tag in principal.tags
+
+
+def _tag_of(per: str) -> str | None:
+    if per == "team":
+        return per
+    return per.partition(":")[2] if per.startswith("tag:") else None
 
 
 def _tag(exchange: Exchange, name: str) -> str | None:
