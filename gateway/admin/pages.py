@@ -12,6 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from gateway import __version__
+from gateway.admin.figures import FILTERS
 from gateway.admin.files import address
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def render(
         "version": __version__,
         "digest": desk.gateway.snapshot.digest,
         "path": request.path,
+        "now": desk.clock.time(),
         "operator": desk.gateway.snapshot.config.admin.token is not None,
         "banner": desk.banner(),
     }
@@ -40,7 +42,14 @@ class Engine:
     @cached_property
     def environment(self) -> Environment:
         """SECURITY: everything is escaped, and a name that is missing is an error."""
-        made = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+        made = Environment(
+            loader=FileSystemLoader(FOLDER),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        made.filters.update(FILTERS)
         made.globals["static"] = address
         return made
 
