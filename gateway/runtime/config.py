@@ -153,7 +153,8 @@ class Config:
     """The whole file. `digest` is the first 12 hex digits of SHA-256 over every file read, in order;
     `files` are those files and `patterns` the globs among the includes, each with the folder it starts at, for the
     watcher; `warnings` are full sentences for the log; `secrets` are for the redactor: keys, tokens, and whatever
-    came out of ${…} where a credential stands."""
+    came out of ${…} where a credential stands. `texts` are the files that people write, by name, as they were when
+    they were read; kept as secrets, for a key may stand in them."""
 
     home: Path
     file: Path
@@ -171,3 +172,4 @@ class Config:
     warnings: tuple[str, ...] = ()
     secrets: tuple[Secret, ...] = ()
     patterns: tuple[tuple[Path, str], ...] = ()
+    texts: tuple[tuple[str, Secret], ...] = ()

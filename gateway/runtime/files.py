@@ -22,6 +22,7 @@ _ITEMIZED: Final = ("plugins", "providers", "routes", "checks", "include")
 
 class FileReader:
     """Reads a home's files. `read` are those read, for the watcher and the digest, `names` how messages call them,
+    `texts` what stands in each of those,
     `patterns` the globs among the includes, each with the folder it starts at; `is_whole` is False once a file or a
     section is missing: what is not declared may then stand in it."""
 
@@ -29,6 +30,7 @@ class FileReader:
         self.home, self.environ, self.errors = home, environ, errors
         self.read: dict[Path, bytes] = {}
         self.names: list[str] = []
+        self.texts: dict[str, Secret] = {}
         self.secrets: list[Secret] = []
         self.patterns: list[tuple[Path, str]] = []
         self.is_whole = True
@@ -60,6 +62,7 @@ class FileReader:
                 content = file.read(MAX_BYTES + 1)
             self.read[path] = content
             root = read_document(content, name)
+            self.texts[name] = Secret(content.decode("utf-8-sig"))
         except OSError as error:
             self.errors.append(
                 ConfigError(

@@ -99,6 +99,7 @@ class _Load:
             warnings=tuple(self.warnings),
             secrets=(*self._secrets(providers, admin), *ledger.secrets, *(state.secrets if state else ())),
             patterns=tuple(self.files.patterns),
+            texts=tuple(self.files.texts.items()),
         )
 
     def _secrets(self, providers: tuple[ProviderConfig, ...], admin: AdminConfig) -> tuple[Secret, ...]:
