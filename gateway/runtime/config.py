@@ -59,13 +59,15 @@ class LedgerConfig:
 @dataclass(frozen=True, slots=True)
 class PluginConfig:
     """One entry of a chain. `use` is `package.module:Class` or `file.py:Class`, None for a plugin found by name.
-    `options` None means `{name: off}`: taken out on this route."""
+    `options` None means `{name: off}`: taken out on this route. `listed` says of each option whose entries may also stand
+    in a file of their own (`x-file`) where every entry stands."""
 
     name: str
     use: str | None
     # SECURITY: options, headers and a proxy's address may hold credentials, so no repr shows them.
     options: Mapping[str, Any] | None = field(repr=False)
     place: Place
+    listed: Mapping[str, tuple[Place, ...]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class EntryReader:
         self.errors = errors
         self.held: list[Held] = []
         self._rules: dict[tuple[str, str | None], Draft202012Validator | ConfigError] = {}
+        self._places: dict[str, dict[str, tuple[Place, ...]]] = {}
+        """Of each entry, by its path, where the entries stand of lists that go on in files."""
 
     def read_global(self, written: Sequence[tuple[Node, str]]) -> dict[str, tuple[PluginConfig, Entry]]:
         """Return the global chain in order, by name, each with its defaults filled in."""
@@ -69,7 +71,8 @@ class EntryReader:
             rules = self._rules_of(entry)
             options = None if rules is None else self._options(entry, rules, {}, defaults=True)
             if options is not None:
-                chain[entry.name] = (PluginConfig(entry.name, entry.use, options, _place(entry)), entry)
+                listed = self._places.get(entry.path, {})
+                chain[entry.name] = (PluginConfig(entry.name, entry.use, options, _place(entry), listed), entry)
         return chain
 
     def read_route(
@@ -194,6 +197,7 @@ class EntryReader:
         node = entry.options or Node({}, entry.node.file, entry.node.line, entry.node.column)
         where = entry.path if entry.hidden else path_text(entry.path, [entry.name])
         node = self._with_files(node, rules.schema, where)
+        self._places[entry.path] = _listed(node, rules.schema, where)
         settle(node, rules.schema)
         given = node.plain()
         errors: list[ConfigError] = []
@@ -230,6 +234,20 @@ class EntryReader:
         for word in entry.hidden:
             problem, cure = problem.replace(word, "…"), cure.replace(word, "…")
         self.errors.append(entry.node.error(problem, path=entry.path, cure=cure))
+
+
+def _listed(node: Node, schema: Any, where: str) -> dict[str, tuple[Place, ...]]:
+    """Return where the entries stand of each list that may go on in a file."""
+    known = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+    return {
+        name: tuple(
+            Place(one.file, one.line, one.column, path_text(where, [name, number]))
+            for number, one in enumerate(node.value[name].value)
+        )
+        for name, option in known.items()
+        if isinstance(option, Mapping) and "x-file" in option
+        if name in node.value and isinstance(node.value[name].value, list)
+    }
 
 
 def _hidden(*words: Node) -> tuple[str, ...]:
