@@ -306,14 +306,15 @@ class Exchange:
         self._abort = function
 
 
-def waited_s(attempts: Sequence[Attempt]) -> float:
+def waited_s(attempts: Sequence[Attempt], now_s: float = 0.0) -> float:
     """Return how long the gateway waited for upstreams: from handing over a request until the last of its answer, tries
-    that ran at the same time counted once. The rest of an exchange's duration is overhead, pauses between tries too."""
+    that ran at the same time counted once. The rest of an exchange's duration is overhead, pauses between tries too.
+    Before the exchange has ended `now_s` is the time now."""
     if len(attempts) == 1:
         only = attempts[0]
-        return 0.0 if only.sent_at_s is None else (only.received_at_s or only.ended_at_s or 0.0) - only.sent_at_s
+        return 0.0 if only.sent_at_s is None else (only.received_at_s or only.ended_at_s or now_s) - only.sent_at_s
     total = until = 0.0
-    spans = [(each.sent_at_s, each.received_at_s or each.ended_at_s or 0.0) for each in attempts if each.sent_at_s]
+    spans = [(each.sent_at_s, each.received_at_s or each.ended_at_s or now_s) for each in attempts if each.sent_at_s]
     for start, end in sorted(spans):
         if end > until:
             total += end - max(start, until)

@@ -8,7 +8,10 @@ from typing import Any
 
 from gateway.plugin import ConfigError, Exchange, Plugin, Reply, Services
 
-EXPOSED = "x-request-id, x-gateway-route, x-gateway-target, x-gateway-attempts, x-gateway-cost-usd, retry-after"
+EXPOSED = (
+    "x-request-id, x-gateway-route, x-gateway-target, x-gateway-attempts, x-gateway-cost-usd, retry-after, "
+    "server-timing"
+)
 
 
 class Cors(Plugin):
@@ -81,4 +84,5 @@ class Cors(Plugin):
             exchange.headers["access-control-max-age"] = self._max_age
             return Reply(204)
         exchange.headers["access-control-expose-headers"] = EXPOSED
+        exchange.headers["timing-allow-origin"] = "*" if self._all else origin
         return await call_next(exchange)

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from gateway.errors import GatewayError, Unavailable, UpstreamError
 from gateway.exchange import Exchange, Reply
 from gateway.relay.client import ClientStream
+from gateway.relay.timing import server_timing
 from gateway.relay.whole import send_whole
 
 JSON_TYPE = "application/json"
@@ -38,6 +39,8 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_
     headers = reply.headers
     headers.update(exchange.headers)
     headers["x-request-id"] = headers["request-id"] = exchange.id
+    if exchange.route is not None:
+        headers["server-timing"] = server_timing(exchange)
     body = reply.body
     if isinstance(body, bytes):
         sent = await send_whole(http, reply.status, headers, body, keep_alive)

@@ -16,7 +16,7 @@ NEVER_TO_CLIENT = (
     HOP_BY_HOP
     | frozenset({"server", "set-cookie", "set-cookie2", "date", "content-length", "x-request-id", "request-id", "via"})
     | frozenset({"alt-svc", "strict-transport-security", "www-authenticate", "x-powered-by", "nel", "report-to"})
-    | frozenset({"x-envoy-upstream-service-time"})
+    | frozenset({"x-envoy-upstream-service-time", "server-timing", "timing-allow-origin"})
 )
 """The gateway's own business, or the upstream's, never the client's."""
 
