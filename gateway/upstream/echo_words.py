@@ -29,6 +29,7 @@ from gateway.chat import (
 
 _TOKEN = re.compile(r"\s*\S{1,16}|\s+")
 _DEEPEST = 8
+_MOST_ITEMS = 8
 NOTHING_SAID = "(no text)"
 
 
@@ -118,7 +119,11 @@ def _schema(text: str | None) -> dict[str, Any]:
 
 
 def _sample(schema: Any, said: str, depth: int = 0) -> Any:
-    """Return the plainest value that fits the common part of JSON Schema; strings say what the user said."""
+    """Return the plainest value that fits the common part of JSON Schema.
+
+    Strings say what the user said, a list of strings says it line by line. A number is 1: most are shares, such as how
+    sure a model is, and 0 would be the worst of answers.
+    """
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return {}
     if "const" in schema:
@@ -138,16 +143,27 @@ def _sample(schema: Any, said: str, depth: int = 0) -> Any:
                 return {}
             return {name: _sample(properties.get(name, {}), said, depth + 1) for name in required if type(name) is str}
         case "array":
-            few = schema.get("minItems")
-            return [_sample(schema.get("items"), said, depth + 1)] * min(few if isinstance(few, int) else 1, 8)
+            return _list(schema, said, depth)
         case "integer" | "number":
-            low = schema.get("minimum", 0)
+            low = schema.get("minimum", 0 if kind == "integer" else min(1, schema.get("maximum", 1)))
             return low if isinstance(low, int | float) else 0
         case "boolean":
             return False
         case "null":
             return None
     return said
+
+
+def _list(schema: dict[str, Any], said: str, depth: int) -> list[Any]:
+    items = schema.get("items")
+    fewest, most = (
+        limit if isinstance(limit := schema.get(name), int) else default
+        for name, default in (("minItems", 1), ("maxItems", _MOST_ITEMS))
+    )
+    is_text = isinstance(items, dict) and items.get("type") == "string"
+    lines = [line.strip() for line in said.splitlines() if line.strip()] if is_text else []
+    found = [_sample(items, line, depth + 1) for line in lines or [said]]
+    return (found + found[:1] * fewest)[: min(max(fewest, len(found)), max(fewest, most), _MOST_ITEMS)]
 
 
 def _json(value: Any) -> str:

@@ -157,6 +157,27 @@ async def test_structured_output_fits_its_schema() -> None:
     assert json.loads(reply.parts[0].text) == {"city": SAID, "days": 0, "unit": "c"}
 
 
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "number"}, 1),
+        ({"type": "number", "maximum": 0.5}, 0.5),
+        ({"type": "number", "minimum": 0}, 0),
+        ({"type": "integer"}, 0),
+        ({"type": "array", "items": {"type": "string"}}, ["one", "two"]),
+        ({"type": "array", "items": {"type": "string"}, "maxItems": 1}, ["one"]),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 3}, ["one", "two", "one"]),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [0, 0]),
+        ({"type": "array", "items": {"enum": ["a"]}}, ["a"]),
+    ],
+)
+async def test_structured_output_says_a_list_line_by_line_and_is_sure_of_a_number(schema: Any, value: Any) -> None:
+    whole = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
+    reply = await chat("openai_chat", response_format=form, messages=[{"role": "user", "content": "one\n two\n"}])
+    assert json.loads(reply.parts[0].text) == {"x": value}
+
+
 async def test_a_stop_sequence_ends_the_answer() -> None:
     reply = await chat("anthropic", stop_sequences=["brown", "zzz"])
     assert reply.parts[0].text == "The quick "
