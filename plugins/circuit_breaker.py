@@ -84,6 +84,11 @@ class CircuitBreakerPlugin(Plugin):
         self._probes: int = options["probes"]
         self._fleet = Fleet(services, self._open_for_s, self._probes) if options["share"] else None
 
+    async def start(self) -> None:
+        """Let an operator reset a breaker for all gateways."""
+        if self._fleet is not None:
+            self.services.group.respond("reset", self._fleet.withdraw)
+
     async def attempt(self, attempt: Attempt, call_next: Callable[[Attempt], Awaitable[Reply]]) -> Reply:
         """Pass the target over while its breaker is open; else let the attempt through and learn from it."""
         breaker, target, fleet = attempt.health.breaker, attempt.target.name, self._fleet

@@ -6,10 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gateway.errors import GatewayError, TargetSkipped, UpstreamError
+from gateway.errors import GatewayError, TargetSkipped, Unavailable, UpstreamError
 from gateway.exchange import Exchange
 from gateway.route import Retry, Route, Target
 from gateway.upstream.balance import Balance, Candidate, ordered
+from gateway.upstream.holds import Holds
 from gateway.upstream.keys import CREDENTIAL_STATUSES, Resting
 
 PATIENCE_S = 5.0
@@ -52,6 +53,8 @@ class Available:
         self._any = self.fallbacks.get("any", ())
         self._as_listed = (*self.targets, *self._any)
         self._is_settled = len(self._as_listed) < 2
+        self._route = route.name
+        self._holds = self._as_listed[0].health.holds if self._as_listed else None
         self._is_balanced = balance is not ordered
 
     @property
@@ -61,17 +64,46 @@ class Available:
 
     def order(self, exchange: Exchange) -> Sequence[Candidate]:
         """Return the candidates in the order in which `exchange` tries them: targets as the balance has it, then
-        fallbacks, and last those whose keys all rest, the soonest awake first."""
+        fallbacks, and last those whose keys all rest, the soonest awake first. What an operator holds is not among
+        them. Raises: Unavailable when that is all of them."""
+        holds = self._holds
+        if holds is not None and holds.names:
+            return self._not_held(exchange, holds)
         if self._is_settled:
             return self._as_listed
         resting = self._resting
         if resting.keys or len(exchange.request.body) > resting.least_bytes:
-            return self._awake_first(exchange)
+            return self._awake_first(exchange, self.targets, self._any)
         if self._is_balanced:
             return (*self._balanced(self.targets, exchange), *self._any)
         return self._as_listed
 
-    def _awake_first(self, exchange: Exchange) -> Sequence[Candidate]:
+    def without_drained(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return those of `candidates` that an operator has not drained since."""
+        holds = self._holds
+        if holds is None or not holds.names:
+            return candidates
+        return [each for each in candidates if holds.of(each.name) != "drained"]
+
+    def _not_held(self, exchange: Exchange, holds: Holds) -> Sequence[Candidate]:
+        """Return the order of those that no operator holds; where none of them can be asked, those at rest after them:
+        rest never takes the last target out."""
+        held = {each.name: holds.of(each.name) for each in self._as_listed}
+        targets = [each for each in self.targets if held[each.name] is None]
+        fallbacks = [each for each in self._any if held[each.name] is None]
+        order = self._awake_first(exchange, targets, fallbacks)
+        if all(each.health.breaker.state == "open" for each in order):
+            order = (*order, *(each for each in self._as_listed if held[each.name] == "resting"))
+        if not order:
+            raise Unavailable(
+                f'every target of route "{self._route}" is drained: an operator keeps requests from it',
+                code="circuit_open",
+            )
+        return order
+
+    def _awake_first(
+        self, exchange: Exchange, targets: Sequence[Candidate], fallbacks: Sequence[Candidate]
+    ) -> Sequence[Candidate]:
         self._resting.sweep()
         asleep: list[tuple[float, int, Candidate]] = []
 
@@ -85,7 +117,7 @@ class Available:
                     found.append(each)
             return found
 
-        targets, fallbacks = awake(self.targets), awake(self._any)
+        targets, fallbacks = awake(targets), awake(fallbacks)
         if self._is_balanced:
             targets = self._balanced(targets, exchange)
         return (*targets, *fallbacks, *(each for _, _, each in sorted(asleep)))
@@ -119,6 +151,7 @@ class Plan:
         now: Callable[[], float],
         rng: Callable[[], float] = random.random,
     ) -> None:
+        self._available = available
         self._retry: Retry = available.retry
         self._now, self._rng = now, rng
         self._untried = list(order[1:])
@@ -173,6 +206,7 @@ class Plan:
     def beside(self, other: Candidate) -> Candidate | None:
         """Return an untried candidate to try while `other` runs, another target than that; None when there is none."""
         if len(self._tried) < self._cap:
+            self._untried = self._available.without_drained(self._untried)
             for at, each in enumerate(self._untried):
                 if each.name != other.name:
                     self._tried.append(self._untried.pop(at))
@@ -216,6 +250,8 @@ class Plan:
     def _following(self, remaining_s: float) -> Candidate | None:
         self.repeats = False
         tried = len(self._tried)
+        without_drained = self._available.without_drained
+        self._untried, self._special = without_drained(self._untried), without_drained(self._special)
         if tried < self._untried_cap and (untried := self._special or self._untried):
             return self._take(untried)
         return self._again(remaining_s) if tried < self._cap else None
@@ -232,7 +268,7 @@ class Plan:
         rounds = min(counts.values(), default=1)
         backoff_s = self._rng() * min(retry.backoff_max_s, retry.backoff_min_s * 2.0 ** min(64, rounds - 1))
         best: tuple[int, float, Candidate] | None = None
-        for each in self._tried:
+        for each in self._available.without_drained(self._tried):
             if id(each) in self._barred:
                 continue
             ready_at = self._ready_at.get(id(each))

@@ -14,6 +14,7 @@ from gateway.runtime.snapshot import Snapshot
 from gateway.runtime.status import teller
 from gateway.runtime.watchdog import Lag, Watchdog
 from gateway.telemetry import Logger
+from gateway.upstream.holds import Holds
 
 Phase = Literal["starting", "serving", "lame_duck", "draining"]
 
@@ -75,6 +76,8 @@ class Gateway:
         self.answers["status"] = teller(self)
         self.answers["live"] = in_flight.teller(self)
         self.answers["pulse"] = self._tell_pulse
+        self.answers["holds"] = self._learn_holds
+        self.answers["reset"] = self._reset
         self._background: set[asyncio.Task[Any]] = set()
 
     @property
@@ -129,6 +132,17 @@ class Gateway:
             if left is not None and left <= 0:
                 return
             await asyncio.wait(self._background, timeout=left)
+
+    @property
+    def holds(self) -> Holds:
+        """Which targets an operator keeps requests from."""
+        return self.snapshot.shared.health.holds
+
+    async def _learn_holds(self, told: dict[str, Any]) -> None:
+        self.holds.learn(told)
+
+    async def _reset(self, target: str) -> None:
+        self.snapshot.shared.health.of(target).breaker.close()
 
     async def _tell_pulse(self, points: int | None) -> dict[str, Any] | None:
         pulse = self.snapshot.shared.pulse

@@ -42,11 +42,15 @@ def teller(gateway: Gateway) -> Answerer:
 
 
 def facts_of(health: TargetHealth) -> dict[str, Any]:
-    """Return what is known of a target. `why` says what its last failures were; times are seconds."""
+    """Return what is known of a target. `why` says what its last failures were, `operator` whether an operator
+    holds it; times are seconds."""
     breaker = health.breaker
     first_token_s = health.first_token_s
+    hold = health.holds.of(health.name)
     return {
         "target": health.name,
+        "operator": hold,
+        "rests_s": round(health.holds.rests_s(health.name), 3) if hold == "resting" else 0.0,
         "breaker": breaker.state,
         "why": breaker.why if breaker.failed or breaker.state != "closed" else "",
         "probe_in_s": round(breaker.probe_in_s, 3),

@@ -162,6 +162,7 @@ class Hub:
                 return
             workers.joined(link)
             with contextlib.suppress(ConnectionError):
+                await link.ask("holds", gateway.holds.told())
                 await link.ask("joined", gateway.reloads)
 
         async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -170,6 +171,7 @@ class Hub:
             async def hello(facts: dict[str, Any]) -> None:
                 link.facts = facts
                 gateway.learn_reloads(facts["reloads"])
+                gateway.holds.learn(facts["holds"])
                 gateway.spawn(join(link))
 
             async def farewell(totals: dict[str, Any]) -> None:

@@ -128,6 +128,7 @@ class Worker(Life):
             "digest": gateway.snapshot.digest,
             "gone": gateway.colleagues.gone,
             "reloads": gateway.reloads,
+            "holds": gateway.holds.told(),
         }
 
     def _reloading(self, gateway: Gateway, reloader: Reloader) -> dict[str, Any]:

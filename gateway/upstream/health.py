@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sized
 from typing import Literal
 
+from gateway.upstream.holds import Holds
+
 BreakerState = Literal["closed", "half_open", "open"]
 
 
@@ -103,19 +105,20 @@ class TargetHealth:
     """What is known of one target. `attempts` were sent to it, `failures` of them had no answer to relay;
     `in_flight` are under way. `first_token_s` and `plain_s` are exponentially weighted means of the time to first
     token of streams and of the whole answer of plain requests, None before the first; `recent_s` are the last times to
-    first token."""
+    first token; `holds` says whether an operator holds it."""
 
     WEIGHT = 0.2
     HALF_FORGOTTEN_S = 30.0
     KEPT = 128
 
     __slots__ = (
-        "_now", "_plain_at", "_streamed_at", "attempts", "breaker", "failures", "first_token_s", "in_flight", "name",
-        "plain_s", "recent_s",
+        "_now", "_plain_at", "_streamed_at", "attempts", "breaker", "failures", "first_token_s", "holds", "in_flight",
+        "name", "plain_s", "recent_s",
     )  # fmt: skip
 
-    def __init__(self, name: str, now: Callable[[], float]) -> None:
+    def __init__(self, name: str, now: Callable[[], float], holds: Holds | None = None) -> None:
         self.name = name
+        self.holds = holds if holds is not None else Holds(now)
         self.breaker = Breaker(now)
         self._now = now
         self.in_flight = self.attempts = self.failures = 0
@@ -154,17 +157,18 @@ class TargetHealth:
 
 
 class Health:
-    """The health of every target that was ever tried."""
+    """The health of every target that was ever tried, and which of them an operator holds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.holds = Holds(now)
         self._targets: dict[str, TargetHealth] = {}
 
     def of(self, target: str) -> TargetHealth:
         """Return what is known of a target, by its name."""
         found = self._targets.get(target)
         if found is None:
-            found = self._targets[target] = TargetHealth(target, self._now)
+            found = self._targets[target] = TargetHealth(target, self._now, self.holds)
         return found
 
     def __iter__(self) -> Iterator[TargetHealth]:
