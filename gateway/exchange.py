@@ -251,10 +251,10 @@ class Exchange:
 
     def settle(self, usage: Usage | None, cost_usd: Decimal | None) -> None:
         """State what this exchange's own attempts used; what its children do comes on top."""
+        self._own = usage, cost_usd
         if self.offspring is None:
             self.usage, self.cost_usd = usage, cost_usd
         else:
-            self._own = usage, cost_usd
             self._sum(self.offspring)
 
     def take_in(self, child: Exchange) -> None:

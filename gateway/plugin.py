@@ -14,6 +14,7 @@ The life of a plugin:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -39,8 +40,10 @@ from gateway.chat import (
     Stop,
     Text,
     TextDelta,
+    Tool,
     ToolCall,
     ToolCallDelta,
+    ToolChoice,
     ToolResult,
     Usage,
 )  # fmt: skip
@@ -64,9 +67,10 @@ from gateway.errors import (
     Unavailable,
     UpstreamError,
 )  # fmt: skip
-from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts, waited_s
+from gateway.exchange import Attempt, ClientRequest, Deadline, Exchange, Principal, Reply, Timeouts, Work, waited_s
 from gateway.fold import fold
 from gateway.ledger.ledger import Ledger, Row, SavedKey
+from gateway.live import answer_events
 from gateway.route import Route, Target
 from gateway.state.store import NANO_USD, Bucket, Claim, Lease, Quota, StateStore, Taken
 from gateway.trace import TraceContext, incoming_trace, trace_headers, trace_id_for
@@ -74,14 +78,15 @@ from gateway.upstream.health import Breaker, BreakerState, Health, TargetHealth
 
 __all__ = [
     "ENDPOINT_NAMES", "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "BreakerState", "Bucket", "ChatReply",
-    "ChatRequest", "Claim", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event", "Exchange", "Failure",
-    "GatewayError", "Group", "Health", "InternalError", "Lease", "Ledger", "Log", "Message", "MethodNotAllowed",
-    "ModelNotFound", "MoneyRate", "NotFound", "Part", "PermissionDenied", "Plugin", "Pricing", "Principal", "Quota",
-    "QuotaSpent", "Rate", "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply", "RequestTimeout",
-    "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken", "Target",
-    "TargetHealth", "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "ToolCall", "ToolCallDelta",
-    "ToolResult", "TraceContext", "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "Vitals", "answer",
-    "credentials", "fold", "incoming_trace", "trace_headers", "trace_id_for", "waited_s", "web",
+    "ChatRequest", "Child", "Children", "Claim", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event",
+    "Exchange", "Failure", "GatewayError", "Group", "Health", "InternalError", "Lease", "Ledger", "Log", "Message",
+    "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "Part", "PermissionDenied", "Plugin", "Pricing",
+    "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply",
+    "RequestTimeout", "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken",
+    "Target", "TargetHealth", "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "Tool", "ToolCall",
+    "ToolCallDelta", "ToolChoice", "ToolResult", "TraceContext", "Unauthenticated", "Unavailable", "UpstreamError",
+    "Usage", "Vitals", "Work", "answer", "answer_events", "credentials", "fold", "incoming_trace", "trace_headers",
+    "trace_id_for", "waited_s", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -169,6 +174,44 @@ class Group(Protocol):
         """Return how this process is."""
 
 
+class Child(Protocol):
+    """One child exchange. Ask for its answer once, whole or as events, inside the `async with`; after it, the exchange
+    is ended: its usage, cost, outcome and attempts are final."""
+
+    exchange: Exchange
+
+    async def reply(self) -> ChatReply:
+        """Return the whole answer. Raises: GatewayError, what a client would have been told."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """Return its events as they come, Usage and Stop at the end and no Failure. The iteration raises: GatewayError,
+        also where an answer breaks that has begun."""
+
+
+class Children(Protocol):
+    """Asks models on behalf of an exchange, in process."""
+
+    def child(
+        self,
+        parent: Exchange,
+        chat: ChatRequest,
+        *,
+        step: str = "",
+        timeout_s: float | None = None,
+        through: Callable[[Exchange], Awaitable[Reply]] | None = None,
+    ) -> AbstractAsyncContextManager[Child]:
+        """Return a request to be made for `parent`. It is routed by `chat.model` as a client's would be, what its
+        caller may use included, with a row of its own (`step` is its name there), the parent's request id, principal,
+        headers and deadline, which `timeout_s` shortens. It ends with its parent at the latest.
+
+        `chat.dialect` says which endpoint it is for, `chat.stream` whether upstream streams. `through=call_next` sends
+        it on from here instead: through the plugins inside the one that asks, on the parent's own route.
+
+        Raises: BadRequest when that dialect cannot say `chat`; InternalError when exchanges ask for one another in a
+        circle, or `parent` has ended.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the gateway lends its plugins.
@@ -178,8 +221,8 @@ class Services:
     of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
     told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
     that survives reloads: made by `factory` the first time, the same one ever after. `group` asks the other processes.
-    `is_loopback`: only this machine can connect to the data listener. `route` names the route that the plugin stands on
-    by an entry of its own there, None when it stands in the global chain.
+    `gateway` asks models. `is_loopback`: only this machine can connect to the data listener. `route` names the route
+    that the plugin stands on by an entry of its own there, None when it stands in the global chain.
     """
 
     clock: Clock
@@ -194,6 +237,7 @@ class Services:
     workers: int
     lasting: Callable[[str, Callable[[], Any]], Any]
     group: Group
+    gateway: Children
     is_loopback: bool = True
     route: str | None = None
 
@@ -217,6 +261,14 @@ class Plugin:
     public: bool | None = None
     """Who may use `http_routes`. None: whoever the plugins before this one let through; True: anybody, who asks is
     not found out; False: only who is known to the chain, also where that is found out by a plugin after this one."""
+
+    models: Sequence[str] = ()
+    """Models that this plugin answers itself, in `handle`; known once `__init__` has run. Each gets a route of its
+    name, found before those of the file, with the global chain and no target. Global chain only."""
+
+    asks: Mapping[str, str] = {}
+    """Models that it will ask for, each with where its options say so (`steps[0].model`): a configuration in which no
+    route takes one is refused. Known once `__init__` has run."""
 
     name: str = ""
 

@@ -75,7 +75,8 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A rule: what it takes, where it goes. `fallbacks` by cause: any, context_length, content_filter."""
+    """A rule: what it takes, where it goes. `fallbacks` by cause: any, context_length, content_filter. One that a
+    plugin made for a model that it answers itself has no target; `plugin` is its name."""
 
     name: str
     match: Match
@@ -88,6 +89,12 @@ class Route:
     hedge: Hedge | None = None
     shadow: Shadow | None = None
     chain: Chain | None = None
+    plugin: str = ""
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a request may be answered: by an enabled target, or by the plugin."""
+        return bool(self.plugin or self.available)
 
     @property
     def listed(self) -> Iterator[Target]:

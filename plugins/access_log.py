@@ -18,7 +18,8 @@ class AccessLog(Plugin):
     format: json (default) or text, for all of the log; LOG_FORMAT in the environment wins.
     bodies: whether prompts and answers are logged too (default false). Credentials are taken out of them.
 
-    Successful health probes are logged at DEBUG only.
+    Successful health probes are logged at DEBUG only. What a plugin asked on behalf of a request is a line of its own,
+    `child`.
     """
 
     options_schema = {
@@ -86,11 +87,13 @@ class AccessLog(Plugin):
         }
         if usage is not None and usage.estimated:
             fields["estimated"] = True
+        if exchange.origin is not None:
+            fields["step"] = exchange.origin.step
         if self._bodies:
             own = _credentials(request.headers)
             fields["request_body"] = _without(own, request.body.decode("utf-8", "replace"))
             fields["answer"] = _without(own, "".join(exchange.notes.get("access_log", ())))
-        write("request", **fields)
+        write("request" if exchange.origin is None else "child", **fields)
 
 
 def _credentials(headers: Mapping[str, str]) -> list[str]:

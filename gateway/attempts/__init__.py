@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from gateway.attempts.asked import as_edited
 from gateway.attempts.hedge import Hedging, Race
 from gateway.attempts.plan import Available, Plan
 from gateway.attempts.send import Sender
@@ -21,7 +22,7 @@ from gateway.attempts.shadow import Shadowing
 from gateway.attempts.told import tell, tell_to_stop
 from gateway.chain import Chain, as_gateway_error
 from gateway.errors import GatewayError, InternalError, TargetSkipped, Unavailable, UpstreamError
-from gateway.exchange import Attempt, Exchange, Reply
+from gateway.exchange import Attempt, Exchange, Reply, Whole
 from gateway.plugin import Log
 from gateway.relay import Pumped
 from gateway.relay.client import ClientStream
@@ -61,6 +62,8 @@ class Attempts:
                 code="provider_disabled",
             )
         exchange.headers["x-gateway-route"] = self._route.name
+        if exchange.origin is not None:
+            return self._go(as_edited(exchange, exchange.origin))
         if self._shadow is not None:
             self._shadow.cast(exchange)
         return self._go_with_keep_alive(exchange) if exchange.request.stream else self._go(exchange)
@@ -135,7 +138,7 @@ class Attempts:
                 health.failures += isinstance(error, UpstreamError)
             raise
         now = exchange.deadline.now()
-        if isinstance(reply.body, bytes):
+        if isinstance(reply.body, bytes | Whole):
             attempt.end(now)
         health.answered(now - attempt.started_at_s, stream=exchange.request.stream)
         return reply

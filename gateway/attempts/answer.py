@@ -19,11 +19,12 @@ from gateway.dialects.protocol import AnswerContext, Dialect, StreamParser
 from gateway.dialects.ratelimits import translated as translated_limits
 from gateway.dialects.think_tags import UntaggedParser, untagged
 from gateway.errors import UpstreamError
-from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply
+from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply, Whole
 from gateway.plugin import Clock
 from gateway.relay.decoded import DecodedResponse
 from gateway.relay.estimated import counted_body
 from gateway.relay.headers import for_client
+from gateway.relay.neutral import NeutralStream
 from gateway.relay.opaque import OpaqueStream
 from gateway.relay.plain import rewrite, watch
 from gateway.relay.stream import LiveStream
@@ -84,6 +85,7 @@ class Answers:
             not sent.native
             or self._rewrites
             or bool(exchange.transforms)
+            or exchange.origin is not None
             or bool(sent.provider.quirks.get("think_tags"))
         )
         kind = media_type(response.headers.get(hdrs.CONTENT_TYPE, ""))
@@ -114,14 +116,17 @@ class Answers:
         status = response.status
         error = sent.dialect.parse_error(status, response.headers, body)
         error.upstream_status, error.body = status, None
-        error.headers = {**error.headers, **self._limits(sent.attempt.exchange, response)}
+        exchange = sent.attempt.exchange
+        is_same = sent.native and exchange.origin is None  # a child's parent may speak another dialect
+        if exchange.origin is None:
+            error.headers = {**error.headers, **self._limits(exchange, response)}
         if sent.provider.auth == "passthrough" and status in CREDENTIAL_STATUSES:
             error.status = status  # the client's own credential: its own business
         elif status in CREDENTIAL_STATUSES:
             error.provider = sent.provider.name
-        elif sent.native and 400 <= status < 500 and len(body) <= LARGEST_OWN_WORDS_BYTES and is_own(sent, body):
+        elif is_same and 400 <= status < 500 and len(body) <= LARGEST_OWN_WORDS_BYTES and is_own(sent, body):
             error.status, error.body = status, redact_body(body)  # the same dialect: its own words
-        elif sent.native and status == 422:
+        elif is_same and status == 422:
             error.status = status
         return error
 
@@ -136,7 +141,8 @@ class Answers:
         stream: LiveStream
         if rewritten:
             headers[hdrs.CONTENT_TYPE] = exchange.dialect.stream_type
-            stream = TranslatedStream(
+            kind_of_stream = TranslatedStream if exchange.origin is None else NeutralStream
+            stream = kind_of_stream(
                 sent.attempt, self._chain, exchange.dialect, sent.lease, response, loop,
                 parser=parser_of(sent), context=self._context(exchange),
             )  # fmt: skip
@@ -170,6 +176,7 @@ class Answers:
             attempt.usage = exchange.usage
             headers.setdefault(hdrs.CONTENT_TYPE, "application/json")
         route = exchange.route
+        given: Whole | None = None
         if rewritten:
             long = len(body) > LONG_BYTES
             parsed = await asyncio.to_thread(dialect.parse_reply, body) if long else dialect.parse_reply(body)
@@ -177,9 +184,12 @@ class Answers:
                 parsed = untagged(parsed)
             answer = await rewrite(self._chain, attempt, parsed)
             attempt.usage = parsed.usage or answer.usage  # no transform changes what the upstream asks for it
-            render, context = exchange.dialect.render_reply, self._context(exchange)
-            body = await asyncio.to_thread(render, answer, context) if long else render(answer, context)
-            headers[hdrs.CONTENT_TYPE] = "application/json"
+            if exchange.origin is not None:
+                given = Whole(answer)
+            else:
+                render, context = exchange.dialect.render_reply, self._context(exchange)
+                body = await asyncio.to_thread(render, answer, context) if long else render(answer, context)
+                headers[hdrs.CONTENT_TYPE] = "application/json"
         else:
             if is_read and (exchange.observers or self._chain.observers):
                 watch(self._chain, attempt, dialect.parse_reply(body))
@@ -189,7 +199,7 @@ class Answers:
         if exchange.error is not None:  # an observer or a transform ended it
             raise exchange.error
         exchange.first_token_at_s = exchange.deadline.now()
-        return Reply(status, headers, body)
+        return Reply(status, headers, given or body)
 
     def _limits(self, exchange: Exchange, response: UpstreamResponse) -> CIMultiDict[str]:
         """Return the upstream's rate limits in the client's words: all that a translated answer keeps of its head."""

@@ -13,7 +13,7 @@ from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_re
 from gateway.chain import Chain
 from gateway.dialects.table import DIALECTS
 from gateway.errors import UpstreamError
-from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply
+from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply, Whole
 from gateway.plugin import Clock, Log
 from gateway.secret import Secret
 from gateway.upstream.keys import CREDENTIAL_STATUSES, Keys
@@ -106,7 +106,7 @@ class Sender:
             dialect = exchange.dialect if native else DIALECTS[NATIVE_DIALECT[provider.dialect]]
             if native or client.endpoint is None or client.endpoint.kind == "chat":
                 model = model_for(exchange, target)
-                wants = self._wants_usage
+                wants = self._wants_usage or exchange.origin is not None
                 if len(client.body) <= LONG_BYTES:
                     rendered = rendered_body(attempt, dialect, model, wants_usage=wants)
                 else:
@@ -172,7 +172,7 @@ class Sender:
                 if pause_s:
                     self._note_rest(attempt, status, number, pause_s)
             reply = await self._answers.judge(Sent(attempt, provider, dialect, native, lease), response)
-            handed_over = not isinstance(reply.body, bytes)
+            handed_over = not isinstance(reply.body, bytes | Whole)
             return reply
         finally:
             if not handed_over:

@@ -118,7 +118,8 @@ class ShadowConfig:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """A route as written. `match` values are lists of patterns; `fallbacks` by cause."""
+    """A route as written. `match` values are lists of patterns; `fallbacks` by cause. One that a plugin made for a
+    model that it answers itself names it in `plugin`."""
 
     name: str
     model: tuple[str, ...] | None
@@ -139,6 +140,7 @@ class RouteConfig:
     place: Place
     hedge: Hedge | None = None
     shadow: ShadowConfig | None = None
+    plugin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

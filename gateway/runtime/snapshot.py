@@ -18,6 +18,7 @@ from gateway.plugin import Clock, Ledger, Plugin, Services
 from gateway.pricing import Billed, Prices
 from gateway.route import Match, Retry, Route, Shadow, Target
 from gateway.router import Router
+from gateway.runtime.asking import Asking, SnapshotChildren
 from gateway.runtime.beside import Beside
 from gateway.runtime.config import Config, Place, PluginConfig, RouteConfig, TargetConfig
 from gateway.runtime.group import Colleagues, PluginGroup
@@ -25,6 +26,7 @@ from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
 from gateway.runtime.pools import provider_of
 from gateway.runtime.rings import has_limits, ring_of
+from gateway.runtime.served import refuse_models, refuse_unserved, served_routes, unanswered
 from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
 from gateway.upstream.balance import BALANCES, Candidate, Means
@@ -126,8 +128,13 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
 
     means = Means(clock.monotonic, pricing.bound, lasting.get)
 
+    answered = served_routes([(each, maker.places[each]) for each in global_plugins], config.routes, maker.errors)
+    config = replace(config, routes=(*answered, *config.routes))
     running: list[Running] = []
     for entry in config.routes:
+        if entry.plugin:
+            running.append(Running(_route(entry, providers, chain), chain.around(unanswered(entry.name, entry.plugin))))
+            continue
         own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
         available = Available(route, BALANCES[route.balance](route.name, means), candidate, resting)
@@ -137,6 +144,8 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         attempts = Attempts(route, available, own, sender, budget, log, hedging, shadowing)
         running.append(Running(route, own.around(attempts.run)))
     maker.refuse_private(global_plugins, chain)
+    if not maker.errors:
+        refuse_unserved(maker.places.items(), config.routes, maker.errors)
     if maker.errors:
         raise ConfigErrors(maker.errors)
     owned = tuple(
@@ -144,7 +153,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         for at, plugin in enumerate(global_plugins)
         if overrides(plugin, "http_routes")
     )
-    return Snapshot(
+    maker.children.snapshot = snapshot = Snapshot(
         digest=config.digest,
         config=config,
         router=Router([(each.route.match, each) for each in running]),
@@ -160,6 +169,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         shared=common,
         targets=frozenset(target.name for each in running for target in each.route.listed),
     )
+    return snapshot
 
 
 def _inner(exchange: Exchange) -> Awaitable[Reply]:
@@ -191,6 +201,8 @@ class _PluginMaker:
         self._config, self._catalog, self._lasting, self._log, self._clock = config, catalog, lasting, log, clock
         self._common, self._pricing = common, pricing
         self.made: list[Plugin] = []
+        self.places: dict[Plugin, Place] = {}
+        self.children = SnapshotChildren(lasting.get("asking", Asking))
         self.errors: list[ConfigError] = []
 
     def make(self, entry: PluginConfig, options: Mapping[str, Any] | None, route: str | None = None) -> Plugin | None:
@@ -212,6 +224,7 @@ class _PluginMaker:
             workers=common.workers,
             lasting=lambda name, factory: self._lasting.get(f"plugin {entry.name}: {name}", factory),
             group=PluginGroup(self._lasting.get("colleagues", Colleagues), entry.name),
+            gateway=self.children,
             is_loopback=parse_listen(self._config.server.listen).is_loopback,
             route=route,
         )
@@ -232,6 +245,7 @@ class _PluginMaker:
             return None
         plugin.name = entry.name
         self.made.append(plugin)
+        self.places[plugin] = place
         return plugin
 
     def refuse_private(self, plugins: Sequence[Plugin], chain: Chain) -> None:
@@ -262,6 +276,7 @@ class _PluginMaker:
                 replaced = self.make(replace(entry, use=given.use), laid_over, route.name)
                 if replaced is not None:
                     chain.append(replaced)
+                    refuse_models(replaced, plugin, entry.place, self.errors)
                     if replaced.public != plugin.public:
                         problem = (
                             f'who may use the paths of "{plugin.name}" is not a route\'s business: they belong to none'
@@ -297,6 +312,7 @@ def _route(config: RouteConfig, providers: Mapping[str, Provider], chain: Chain)
         hedge=config.hedge,
         shadow=None if shadow is None else Shadow(_target(shadow.target, providers), shadow.share),
         chain=chain,
+        plugin=config.plugin,
     )
 
 

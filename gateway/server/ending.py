@@ -28,7 +28,7 @@ async def finish(
     Must not be cancelled: see `Connection.finishing`.
     """
     try:
-        for source in exchange.sources:
+        for source in tuple(exchange.sources):  # a child takes itself out
             try:
                 await source.close()
             except Exception as error:  # the end of an exchange: what it held must not keep it from ending

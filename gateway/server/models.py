@@ -50,18 +50,18 @@ class Models:
         self._asking: dict[str, asyncio.Lock] = {}
 
     async def names(self, snapshot: Snapshot) -> dict[str, str]:
-        """Return model name → provider name, in the order of the routes."""
+        """Return model name → who answers it, a provider or a plugin, in the order of the routes."""
         listed: dict[str, str] = {}
         wild: list[tuple[str, Provider]] = []
         for running in snapshot.routes:
             route = running.route
-            available = route.available
-            if not available or route.match.model is None:
+            if not route.is_served or route.match.model is None:
                 continue
-            provider = available[0].provider
+            available = route.available
+            owner = route.plugin or available[0].provider.name
             for pattern in route.match.model:
                 if not _WILD & set(pattern):
-                    listed.setdefault(pattern, provider.name)
+                    listed.setdefault(pattern, owner)
                 else:
                     wild.extend((pattern, target.provider) for target in available if target.model == "*")
         asked = {provider.name: provider for _, provider in wild}
@@ -95,7 +95,7 @@ class Models:
             principal_name=None if principal is None else principal.name,
             tags={} if principal is None else principal.tags,
         )
-        if running is None or not running.route.available:
+        if running is None or not running.route.is_served:
             return False
         return principal is None or (
             is_allowed(principal.models, name) and is_allowed(principal.routes, running.route.name)

@@ -87,7 +87,7 @@ class Pages:
     async def _ready(self, exchange: Exchange) -> Reply:
         gateway = self._gateway
         checks: dict[str, str] = {"state": "ok", "ledger": "off", "routes": "ok", "breakers": "ok", "config": "ok"}
-        serving = any(running.route.available for running in gateway.snapshot.routes)
+        serving = any(running.route.is_served for running in gateway.snapshot.routes)
         try:
             await gateway.snapshot.shared.state.ping()  # at most 100 ms; the breaker knows only what was asked before
         except StateLost:

@@ -24,6 +24,7 @@ from gateway.runtime.gateway import Gateway, Generation
 from gateway.runtime.snapshot import Snapshot
 from gateway.server import ending, paths
 from gateway.server.account import Accounts
+from gateway.server.children import ChildRoom
 from gateway.server.dispatch import Dispatcher, raiser, routeless
 from gateway.telemetry import request_id
 
@@ -43,6 +44,7 @@ class Pipeline:
         self._gateway, self._dispatcher, self._clock = gateway, dispatcher, clock
         self._accounts = Accounts(clock, gateway.log)
         gateway.lasting.get("shadows", Shadows).on_done = self._shadowed
+        ChildRoom(gateway, self._accounts, clock)
 
     def __call__(self, http: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request."""
@@ -81,7 +83,7 @@ class Pipeline:
         try:
             try:
                 reply = await work(exchange, snapshot)
-                if exchange.attempts and type(reply.body) is bytes:
+                if type(reply.body) is bytes and (exchange.attempts or exchange.offspring is not None):
                     await self._tell_cost(exchange, snapshot)
                 route = exchange.route
                 if route is not None and route.chain is not None and route.chain.completers:

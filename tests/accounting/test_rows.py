@@ -153,15 +153,15 @@ async def test_who_is_turned_away_for_overload_leaves_no_row() -> None:
 
 
 PARENT = """
-from gateway.plugin import Plugin, Reply, Usage
+from gateway.plugin import Plugin, answer
 
 class Flow(Plugin):
     async def handle(self, exchange, call_next):
-        if "child" in exchange.request.headers:
+        if exchange.route is None or exchange.parent is not None:
             return await call_next(exchange)
-        exchange.has_children = True  # as whoever runs child exchanges does
-        exchange.usage = Usage(prompt_tokens=100, completion_tokens=50)
-        return Reply(200, {"content-type": "application/json"}, b"{}")
+        async with self.services.gateway.child(exchange, exchange.chat, through=call_next) as child:
+            reply = await child.reply()
+        return answer(exchange, reply, self.services.clock.time())
 """
 
 
@@ -169,11 +169,14 @@ async def test_a_parent_has_no_tokens_and_no_cost_of_its_own() -> None:
     async with ScriptedUpstream(answer) as upstream:
         text = two(upstream.url, ", flow")
         async with running_gateway(text, files=PRICES, plugins={"flow": PARENT}) as gateway:
-            await gateway.post(CHAT, body_of("openai", "openai-plain", False))
-            [row] = await rows_of(gateway)
+            got = await gateway.post(CHAT, body_of("openai", "openai-plain", False))
+            child, parent = await rows_of(gateway)
             [line] = gateway.events("request")
-    assert (row.prompt_tokens, row.completion_tokens, row.cost_usd) == (0, 0, Decimal(0))
-    assert (line["prompt_tokens"], line["completion_tokens"]) == (100, 50)  # what its client is told
+    assert child.parent_id == parent.exchange_id and child.request_id == parent.request_id
+    assert (parent.prompt_tokens, parent.completion_tokens, parent.cost_usd) == (0, 0, Decimal(0))
+    used, said = (child.prompt_tokens, child.completion_tokens), got.json()["usage"]
+    assert used == (said["prompt_tokens"], said["completion_tokens"]) != (0, 0)
+    assert (line["prompt_tokens"], line["completion_tokens"]) == used  # what its client is told
 
 
 async def test_who_leaves_before_there_is_a_connection_used_nothing() -> None:
