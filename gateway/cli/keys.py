@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import click
@@ -15,16 +13,14 @@ from gateway.amounts import MoneyRate
 from gateway.cli import show
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.cli.newhome import flow
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import BadRequest, ConfigError, GatewayError
 from gateway.ledger.ledger import Ledger, SavedKey
 from gateway.ledger.opened import ledger_at
-from gateway.runtime import written
 from gateway.runtime.clock import SystemClock
-from gateway.runtime.text import duration, money
+from gateway.runtime.issued import as_written, entry_of, issue
 from gateway.telemetry import Logger
 
 T = TypeVar("T")
-_NAME = re.compile(r"[!-~]{1,128}", re.ASCII)
 
 
 @click.group()
@@ -43,38 +39,20 @@ def new(
     name: str, home: str | None, models: Sequence[str], budget: str | None, expires_in: str | None, save: bool
 ) -> None:
     """Make a key for NAME and print it, once, with the line for auth.keys in gateway.yaml."""
-    if not _NAME.fullmatch(name):
-        raise click.UsageError("NAME is 1 to 128 visible ASCII characters without spaces")
-    clock = SystemClock()
     globs = tuple(glob for part in models for glob in part.split(",") if glob)
     if models and not globs:
         raise click.UsageError("--models names no model")
-    spend = _read(money, budget, "--budget")
-    lasts_s = _read(duration, expires_in, "--expires-in")
-    if lasts_s is not None and lasts_s < 1:
-        raise click.UsageError("--expires-in: write 1s or more")
-    expires = None if lasts_s is None else _until(clock.time() + lasts_s)
-    key = credentials.new_key()
-    entry: dict[str, Any] = {"name": name, "hash": credentials.hash_of(key)}
-    if globs:
-        entry["models"] = list(globs)
-    if expires is not None:
-        entry["expires"] = expires
-    if budget is not None:
-        entry["budget"] = budget
+    try:
+        issued = issue(name, SystemClock().time(), models=globs, budget=budget, expires_in=expires_in)
+    except BadRequest as error:
+        option = "NAME" if error.param is None or error.param == "name" else f"--{error.param.replace('_', '-')}"
+        raise click.UsageError(f"{option}: {error.message}") from None
     if save:
-        saved = SavedKey(
-            name=name,
-            hash=entry["hash"],
-            created_at=clock.time(),
-            expires_at=None if expires is None else credentials.read_expiry(expires),
-            facts=credentials.kept_facts({"models": globs, "budget": spend}),
-        )
         loaded = load(home)
-        _with_ledger(loaded, lambda ledger: ledger.save_key(saved))
+        _with_ledger(loaded, lambda ledger: ledger.save_key(issued.saved))
         _warn_of_missing(loaded, ["auth"] if budget is None else ["auth", "budget"])
-    click.echo(key)
-    click.echo(f"- {flow(entry)}")
+    click.echo(issued.key)
+    click.echo(f"- {flow(issued.entry)}")
     where = "it is saved and holds at once" if save else "to let it in, put the line under auth.keys in gateway.yaml"
     click.echo(f"the key is shown this once; {where}", err=True)
 
@@ -126,20 +104,6 @@ def _stands_in_file(name: str) -> ConfigError:
     return ConfigError(f'the key "{name}" stands in gateway.yaml', cure="take its line out of auth.keys")
 
 
-def _read(read: Callable[[str], T], text: str | None, option: str) -> T | None:
-    try:
-        return None if text is None else read(text)
-    except ValueError as error:
-        raise click.UsageError(f"{option}: {error}") from None
-
-
-def _until(at: float) -> str:
-    try:
-        return credentials.write_expiry(at)
-    except (ValueError, OverflowError, OSError):
-        raise click.UsageError("--expires-in: that is beyond the year 9999") from None
-
-
 def _with_ledger(loaded: Loaded, work: Callable[[Ledger], Awaitable[T]]) -> T:
     """Return what `work` does with the home's ledger. Raises: ConfigError when there is none or it is out of reach."""
     config, clock = loaded.config, SystemClock()
@@ -179,14 +143,10 @@ def _expiry(key: Mapping[str, Any]) -> float | None:
 
 
 def _as_entry(key: SavedKey) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": key.name, "hash": key.hash}
     try:
-        entry |= credentials.read_facts(key.facts)
+        return entry_of(key)
     except ValueError:
-        entry["models"] = ["(cannot be read)"]
-    if key.expires_at is not None:
-        entry["expires"] = credentials.write_expiry(key.expires_at)
-    return entry
+        return {"name": key.name, "hash": key.hash, "models": ["(cannot be read)"]}
 
 
 def _state(expires_at: float | None, revoked_at: float | None, now: float) -> str:
@@ -203,10 +163,6 @@ def _row(where: str, key: Mapping[str, Any], state: str) -> tuple[str, ...]:
         state,
         key["hash"][:19] + "…",
         models if isinstance(models, str) else ", ".join(models),
-        _money(budget) if isinstance(budget, MoneyRate) else "",
+        str(as_written(budget)) if isinstance(budget, MoneyRate) else budget or "",
         key.get("expires", ""),
     )
-
-
-def _money(budget: MoneyRate) -> str:
-    return str(written.value(MoneyRate(Decimal(f"{budget.amount_usd:f}"), budget.period)))

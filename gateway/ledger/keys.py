@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from gateway.ledger.ledger import SavedKey
 from gateway.ledger.schema import KEYS, META
@@ -50,11 +50,20 @@ def every(conn: Connection) -> list[SavedKey]:
     ]
 
 
-def revoke(conn: Connection, name: str, at: float) -> int:
-    """Revoke every key of that name that is not revoked; return how many there were."""
-    changed = conn.execute(
-        update(KEYS).where(KEYS.c.name == text(name), KEYS.c.revoked_at.is_(None)).values(revoked_at=at)
-    ).rowcount
+def revoke(conn: Connection, name: str, at: float, but: str | None) -> int:
+    """Revoke every key of that name that is not revoked, but the one of that hash; return how many there were."""
+    return _set(conn, KEYS.c.name == text(name), KEYS.c.hash != (but or ""), revoked_at=at)
+
+
+def end(conn: Connection, name: str, at: float, but: str) -> int:
+    """Let every key of that name that holds longer expire then, but the one of that hash; return their number."""
+    longer = or_(KEYS.c.expires_at.is_(None), KEYS.c.expires_at > at)
+    return _set(conn, KEYS.c.name == text(name), KEYS.c.hash != but, longer, expires_at=at)
+
+
+def _set(conn: Connection, *where: ColumnElement[bool], **values: float) -> int:
+    """Change keys that are not revoked; return how many."""
+    changed = conn.execute(update(KEYS).where(*where, KEYS.c.revoked_at.is_(None)).values(values)).rowcount
     if changed:
         _changed(conn)
     return changed

@@ -122,8 +122,13 @@ class Ledger(Protocol):
     async def keys_version(self) -> int:
         """Return a number that every change of a key raises, in whichever process: cheap to ask for every second."""
 
-    async def revoke_key(self, name: str, at: float) -> int:
-        """Revoke every key called `name` that is not revoked yet; return how many there were."""
+    async def revoke_key(self, name: str, at: float, *, but: str | None = None) -> int:
+        """Revoke every key called `name` that is not revoked yet, but the one of that hash; return how many there
+        were."""
+
+    async def end_keys(self, name: str, at: float, *, but: str) -> int:
+        """Let every key called `name` that is not revoked and would hold longer expire at `at`, but the one of that
+        hash; return how many there were. One step, so that a key revoked meanwhile stays revoked."""
 
     async def close(self) -> None:
         """Write what is queued, then let go of the store."""

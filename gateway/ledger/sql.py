@@ -136,8 +136,11 @@ class SqlLedger:
     async def keys_version(self) -> int:
         return await self._ask(keys.version)
 
-    async def revoke_key(self, name: str, at: float) -> int:
-        return await self._ask(lambda conn: keys.revoke(conn, name, at), writes=True)
+    async def revoke_key(self, name: str, at: float, *, but: str | None = None) -> int:
+        return await self._ask(lambda conn: keys.revoke(conn, name, at, but), writes=True)
+
+    async def end_keys(self, name: str, at: float, *, but: str) -> int:
+        return await self._ask(lambda conn: keys.end(conn, name, at, but), writes=True)
 
     async def forget(self) -> int:
         """Delete what is older than `keep_s` now, and return how many rows that were."""

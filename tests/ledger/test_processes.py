@@ -115,3 +115,26 @@ async def test_a_key_that_one_process_saves_the_other_sees(place: Place) -> None
         assert await one.revoke_key("team-a", at=8.0) == 0
         await other.save_key(key)
         assert [each.revoked_at for each in await one.keys()] == [None, 7.0]
+        assert await one.revoke_key("team-a", at=8.0, but="sha256:aa") == 0
+
+
+async def test_old_keys_end_beside_the_new_one_and_what_was_revoked_stays_so(place: Place) -> None:
+    ends = {"old": None, "older": 9.5, "gone": None, "over": 6.5, "new": 30.0}
+    async with place.opened() as one, place.opened() as other:
+        for number, (hash, expires_at) in enumerate(ends.items()):
+            revoked_at = 3.0 if hash == "gone" else None
+            await one.save_key(
+                SavedKey(name="a", hash=hash, created_at=number, expires_at=expires_at, revoked_at=revoked_at)
+            )
+        await one.save_key(SavedKey(name="b", hash="bystander", created_at=9.0))
+        version = await other.keys_version()
+        assert await one.end_keys("a", 8.0, but="new") == 2
+        assert await other.keys_version() == version + 1
+        kept = {each.hash: (each.expires_at, each.revoked_at) for each in await other.keys()}
+        assert kept == {
+            "old": (8.0, None), "older": (8.0, None), "gone": (None, 3.0), "over": (6.5, None), "new": (30.0, None),
+            "bystander": (None, None),
+        }  # fmt: skip
+        assert await one.end_keys("a", 9.0, but="new") == 0 and await other.keys_version() == version + 1
+        assert await one.revoke_key("a", 7.0, but="new") == 3
+        assert [each.hash for each in await other.keys() if each.revoked_at is None] == ["new", "bystander"]
