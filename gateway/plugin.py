@@ -30,7 +30,9 @@ from gateway.chat import (
     ChatRequest,
     Event,
     Failure,
+    Image,
     Message,
+    OutputFormat,
     Part,
     Raw,
     Reasoning,
@@ -79,14 +81,14 @@ from gateway.upstream.health import Breaker, BreakerState, Health, TargetHealth
 __all__ = [
     "ENDPOINT_NAMES", "EXCHANGE", "NANO_USD", "Attempt", "BadRequest", "Breaker", "BreakerState", "Bucket", "ChatReply",
     "ChatRequest", "Child", "Children", "Claim", "ClientRequest", "Clock", "ConfigError", "Deadline", "Event",
-    "Exchange", "Failure", "GatewayError", "Group", "Health", "InternalError", "Lease", "Ledger", "Log", "Message",
-    "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "Part", "PermissionDenied", "Plugin", "Pricing",
-    "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw", "Reasoning", "ReasoningDelta", "Refusal", "Reply",
-    "RequestTimeout", "Route", "Row", "SavedKey", "Services", "Start", "StateLost", "StateStore", "Stop", "Taken",
-    "Target", "TargetHealth", "TargetSkipped", "Text", "TextDelta", "Timeouts", "TooLarge", "Tool", "ToolCall",
-    "ToolCallDelta", "ToolChoice", "ToolResult", "TraceContext", "Unauthenticated", "Unavailable", "UpstreamError",
-    "Usage", "Vitals", "Work", "answer", "answer_events", "credentials", "fold", "incoming_trace", "trace_headers",
-    "trace_id_for", "waited_s", "web",
+    "Exchange", "Failure", "GatewayError", "Group", "Health", "Image", "InternalError", "Lease", "Ledger", "Log",
+    "Message", "MethodNotAllowed", "ModelNotFound", "MoneyRate", "NotFound", "OutputFormat", "Part", "PermissionDenied",
+    "Plugin", "Pricing", "Principal", "Quota", "QuotaSpent", "Rate", "RateLimited", "Raw", "Reasoning",
+    "ReasoningDelta", "Refusal", "Reply", "RequestTimeout", "Route", "Row", "SavedKey", "Services", "Start",
+    "StateLost", "StateStore", "Stop", "Taken", "Target", "TargetHealth", "TargetSkipped", "Text", "TextDelta",
+    "Timeouts", "TooLarge", "Tool", "ToolCall", "ToolCallDelta", "ToolChoice", "ToolResult", "TraceContext",
+    "Unauthenticated", "Unavailable", "UpstreamError", "Usage", "Vitals", "Work", "answer", "answer_events",
+    "credentials", "fold", "incoming_trace", "trace_headers", "trace_id_for", "waited_s", "web",
 ]  # fmt: skip
 
 T = TypeVar("T")
