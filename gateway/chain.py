@@ -43,9 +43,11 @@ class Chain:
         self.finishers = [(plugin.name, plugin.finish) for plugin in having["finish"]]
         self.needs_usage = any(plugin.needs_usage for plugin in plugins)
         self._names: dict[CodeType, str] = {}
+        self._files: dict[str, str] = {}
         for hook, owners in having.items():
             for plugin in owners:
-                self._names[getattr(type(plugin), hook).__code__] = plugin.name
+                code = getattr(type(plugin), hook).__code__
+                self._names[code] = self._files[code.co_filename] = plugin.name
 
     def around(self, innermost: Handle) -> Handle:
         """Return `innermost` wrapped in every `handle` of the chain."""
@@ -114,7 +116,8 @@ class Chain:
         name = None
         for frame in _frames(error.__traceback__):
             inside = str(frame.f_globals.get("__name__")).startswith(INSIDE)
-            name = None if inside else self._names.get(frame.f_code, name)
+            known = self._names.get(frame.f_code) or self._files.get(frame.f_code.co_filename)
+            name = None if inside else known or name
         return name
 
 

@@ -201,6 +201,11 @@ class Exchange:
         return None if self.origin is None else self.origin.parent
 
     @property
+    def is_inside(self) -> bool:
+        """Whether this child went on from where its parent stood in the chain: plugins further out saw only that."""
+        return self.origin is not None and self.origin.is_inside
+
+    @property
     def has_children(self) -> bool:
         """Whether a plugin has asked something on behalf of this exchange."""
         return self.offspring is not None

@@ -81,9 +81,12 @@ def chain_of(exchange: Exchange, snapshot: Snapshot) -> Chain:
 def report(exchange: Exchange, chain: Chain, log: Log, error: GatewayError) -> None:
     """Log a failure once, where its story ends, with cause and target."""
     cause = error.__cause__ if isinstance(error, InternalError) else None
-    log.error(
-        "request_failed",
+    origin = exchange.origin
+    write, told = (log.error, {}) if origin is None else (log.warning, {"step": origin.step})  # its parent may go on
+    write(
+        "request_failed" if origin is None else "child_failed",
         request_id=exchange.id,
+        **told,
         route=exchange.route.name if exchange.route is not None else None,
         target=exchange.headers.get("x-gateway-target"),
         status=exchange.status,
