@@ -195,6 +195,8 @@ def _may_be_kept(exchange: Exchange) -> bool:
     endpoint = request.endpoint
     if exchange.route is None or endpoint is None or request.fields is None or request.method != "POST":
         return False
+    if exchange.parent_id is not None:  # a step: what its client is answered is kept whole
+        return False
     if request.headers.get("x-gateway-cache", "").strip().lower() == "no-store":
         return False
     if request.stream and NOT_AS_EVENTS & request.fields.keys():

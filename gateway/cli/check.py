@@ -8,15 +8,12 @@ from typing import Any
 import click
 
 from gateway.cli import show
+from gateway.cli.built import built
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.router import Router
-from gateway.runtime.clock import SystemClock
 from gateway.runtime.config import CheckConfig, Config, RouteConfig
 from gateway.runtime.decided import DEFAULT_PATH, Asked, Decision, Step, decide, router_of
-from gateway.runtime.gateway import Lasting
-from gateway.runtime.snapshot import build
-from gateway.telemetry import Logger
 
 
 @click.command()
@@ -24,21 +21,17 @@ from gateway.telemetry import Logger
 def check(home: str | None) -> None:
     """Validate the file, the plugins and the `checks:`; print what was resolved, or every error."""
     loaded = load(home)
-    errors = [*_built(loaded), *failures(loaded.config)]
+    errors: list[ConfigError] = []
+    try:
+        loaded = built(loaded)
+    except ConfigErrors as error:
+        errors = error.errors
+    except ConfigError as error:
+        errors = [error]
+    errors = [*errors, *failures(loaded.config)]
     if errors:
         raise ConfigErrors(errors)
     _print(loaded)
-
-
-def _built(loaded: Loaded) -> list[ConfigError]:
-    """Return what plugins refuse when they are made with their options, as for serving but without a start."""
-    try:
-        build(loaded.config, loaded.catalog, Lasting(), Logger("critical"), SystemClock())
-    except ConfigErrors as error:
-        return error.errors
-    except ConfigError as error:
-        return [error]
-    return []
 
 
 def failures(config: Config) -> list[ConfigError]:

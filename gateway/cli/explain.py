@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gateway.cli import show
+from gateway.cli.built import built
 from gateway.cli.home import Loaded, home_argument, load
 from gateway.runtime import explained, shown, written
 from gateway.runtime.config import RouteConfig
@@ -38,7 +39,7 @@ def explain(
     """Say which route takes a request, why, and which targets and plugins it meets. Sends nothing."""
     if not model and path is None:
         raise click.UsageError("say what the request is: --model M, --path P or both")
-    loaded = load(home)
+    loaded = built(load(home))
     known = {provider.name for provider in loaded.config.providers}
     for name in down:
         if name not in known:
@@ -93,8 +94,11 @@ def _print(loaded: Loaded, decision: Decision, route: RouteConfig, report: Mappi
         )
         for number, step in enumerate(decision.steps, start=1)
     ]
-    show.table("targets", ("#", "target", "model", "fallback for", "state", "why"), rows)
-    if not candidates:
+    if route.plugin:
+        click.echo(f"answered by the plugin {route.plugin}")
+    else:
+        show.table("targets", ("#", "target", "model", "fallback for", "state", "why"), rows)
+    if not candidates and not route.plugin:
         click.echo("no target can be used: the answer would be 503")
     click.echo()
     chain = show.chain(loaded.catalog, chain_of(loaded.config.plugins, route.plugins))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gateway.cli import show
+from gateway.cli.built import built
 from gateway.cli.home import home_argument, load
 
 
@@ -12,4 +13,4 @@ from gateway.cli.home import home_argument, load
 @home_argument
 def routes(home: str | None) -> None:
     """Show the routes in order, with conditions, targets, fallbacks and plugins of their own."""
-    show.routes(load(home).config)
+    show.routes(built(load(home)).config)

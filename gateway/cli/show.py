@@ -47,7 +47,7 @@ def routes(config: Config) -> None:
         (
             route.name,
             shown.match(match_of(route)),
-            ", ".join(shown.target(one, route.balance) for one in route.targets),
+            ", ".join(shown.target(one, route.balance) for one in route.targets) or f"the plugin {route.plugin}",
             route.balance,
             shown.fallbacks(route),
             ", ".join(plugin.name + (": off" if plugin.options is None else "") for plugin in route.plugins),

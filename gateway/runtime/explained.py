@@ -83,6 +83,7 @@ def _explanation(config: Config, catalog: Catalog, decision: Decision, key: Mapp
         "passed_over": passed,
         "first": first.names[1] if first else None,
         "first_of": [step.names[1] for step in decision.candidates(with_disabled=False)],
+        "answered_by": route.plugin or None,
         "targets": [
             {
                 "target": step.names[0],

@@ -165,7 +165,7 @@ class BudgetPlugin(Plugin):
     async def finish(self, exchange: Exchange) -> None:
         """Settle what was reserved to what was spent."""
         held: dict[Budget, Reserved] = exchange.notes.pop("budget", {})
-        spent = nano(exchange.cost_usd or Decimal(0))
+        spent = nano(exchange.own_cost_usd or Decimal(0))
         for each in held.values():
             if spent != each.nano_usd:
                 try:

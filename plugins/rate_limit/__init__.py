@@ -33,14 +33,16 @@ at most, which is half a minute, and clients wait as long as they are told."""
 
 
 class Held:
-    """What of an exchange's claims is settled at its end, in which store: tokens, and places."""
+    """What of an exchange's claims is settled at its end, in which store: tokens, and places. `inside` is what was used
+    by children that passed no limit themselves."""
 
-    __slots__ = ("leases", "store", "tokens")
+    __slots__ = ("inside", "leases", "store", "tokens")
 
     def __init__(self, store: StateStore) -> None:
         self.store = store
         self.leases: list[Lease] = []
         self.tokens: list[Bucket] = []
+        self.inside = 0
 
 
 class RateLimit(Plugin):
@@ -124,6 +126,8 @@ class RateLimit(Plugin):
             limits = [*limits, *of_principal(exchange.principal)]
         if exchange.parent_id is not None:  # a step of a request that has been counted
             limits = [limit for limit in limits if limit.kind == "tokens"]
+        if exchange.route.plugin:  # it sends nothing itself: tokens are for what is asked on its behalf
+            limits = [limit for limit in limits if limit.kind != "tokens"]
         if limits:
             await self._take(exchange, limits)
         return await call_next(exchange)
@@ -132,14 +136,17 @@ class RateLimit(Plugin):
         """Settle tokens to what was used, let go of the leases."""
         held: Held | None = exchange.notes.pop("rate_limit", None)
         if held is None:
+            _count_inside(exchange)
             return
         self._renewed.discard(held)
         corrections: list[Claim] = [*held.leases]
         if held.tokens:
-            used = exchange.usage.total_tokens if exchange.usage is not None else None
+            usage = exchange.own_usage
+            used = usage.total_tokens if usage is not None else None
             if used is None and (exchange.status >= 400 or not exchange.attempts):
                 used = 0
             if used is not None:
+                used += held.inside
                 corrections += [
                     Bucket(bucket.key, used - bucket.amount, bucket.burst, bucket.rate_per_s)
                     for bucket in held.tokens
@@ -251,3 +258,14 @@ class RateLimit(Plugin):
             self._hold(exchange, self.services.state, [limit], [claim])
         else:
             self.services.log.info("rate_limit_would_refuse", request_id=exchange.id, limit=limit.words, who=who)
+
+
+def _count_inside(exchange: Exchange) -> None:
+    """Add what a child used, one that began inside this plugin, to what its parent has reserved for."""
+    usage, above = exchange.own_usage, exchange
+    while usage is not None and above.is_inside and (parent := above.parent) is not None:
+        held: Held | None = parent.notes.get("rate_limit")
+        if held is not None:
+            held.inside += usage.total_tokens
+            return
+        above = parent
