@@ -112,6 +112,16 @@ def _roughly(span: float) -> str:
     return f"{span:.0f} s"
 
 
+@pass_context
+def shown(context: Context, path: str, form: str) -> str:
+    """Return what a page's facts hold at `path`, written as `form` says: a figure that live.js finds again."""
+    first, *rest = path.split(".")
+    value = context[first]
+    for name in rest:
+        value = None if value is None else value[name]
+    return str(FILTERS[form](value))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": count, "rate": rate, "share": share, "ms": ms, "seconds": seconds, "money": money, "iso": iso,
     "utc": utc, "day": day, "ago": ago,

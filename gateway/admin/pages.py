@@ -12,7 +12,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from gateway import __version__
-from gateway.admin.figures import FILTERS
+from gateway.admin.figures import FILTERS, shown
 from gateway.admin.files import address
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Engine:
             lstrip_blocks=True,
         )
         made.filters.update(FILTERS)
-        made.globals["static"] = address
+        made.globals.update(static=address, shown=shown)
         return made
 
     def get_template(self, name: str) -> Template:

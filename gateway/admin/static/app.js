@@ -63,6 +63,18 @@
       if (!menu.contains(event.target) || event.target.closest(".sheet button, .sheet a")) menu.open = false;
     }
   });
+  // A sheet is fixed beside its button, so that a table that scrolls does not cut it.
+  document.addEventListener("toggle", (event) => {
+    const menu = event.target;
+    if (!menu.open || !menu.matches("details[data-menu-sheet]")) return;
+    const sheet = menu.querySelector(".sheet"), at = menu.getBoundingClientRect();
+    const below = at.bottom + 4 + sheet.offsetHeight <= innerHeight;
+    sheet.style.left = Math.max(8, at.right - sheet.offsetWidth) + "px";
+    sheet.style.top = Math.max(8, below ? at.bottom + 4 : at.top - 4 - sheet.offsetHeight) + "px";
+  }, true);
+  addEventListener("scroll", () => {
+    for (const menu of document.querySelectorAll("details[data-menu-sheet][open]")) menu.open = false;
+  }, { capture: true, passive: true });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     for (const menu of document.querySelectorAll("details[data-menu-sheet][open]")) {
