@@ -35,6 +35,7 @@ class Chain:
         self.log = log
         having = {hook: [plugin for plugin in plugins if overrides(plugin, hook)] for hook in HOOKS}
         self._handle = [plugin.handle for plugin in reversed(having["handle"])]
+        self.handled = [plugin.name for plugin in having["handle"]]
         self._attempt = [plugin.attempt for plugin in reversed(having["attempt"])]
         self.identifiers = [plugin.identify for plugin in having["identify"]]
         self.observers = [(plugin.name, plugin.observe) for plugin in having["observe"]]
@@ -49,11 +50,16 @@ class Chain:
                 code = getattr(type(plugin), hook).__code__
                 self._names[code] = self._files[code.co_filename] = plugin.name
 
-    def around(self, innermost: Handle) -> Handle:
-        """Return `innermost` wrapped in every `handle` of the chain."""
+    def around(self, innermost: Handle, now: Callable[[], float] | None = None) -> Handle:
+        """Return `innermost` wrapped in every `handle` of the chain. With a clock, `exchange.marks` gets the times at
+        which each began: those of `handled`, outermost first, then `innermost`."""
         step = innermost
+        at = len(self._handle)
+        if now is not None and at:
+            step = _marked(innermost, at, now)
         for handle in self._handle:
-            step = _bind(handle, step)
+            at -= 1
+            step = _bind(handle, step) if now is None else _timed(handle, step, at, now)
         return step
 
     def around_attempt(self, innermost: Try) -> Try:
@@ -131,6 +137,35 @@ def _bind(hook: Callable[[Any, Any], Awaitable[Reply]], call_next: Any) -> Any:
         return hook(subject, call_next)
 
     return step
+
+
+def _timed(
+    hook: Callable[[Any, Any], Awaitable[Reply]], call_next: Any, at: int, now: Callable[[], float]
+) -> Callable[[Exchange], Awaitable[Reply]]:
+    """As `_bind`, for the step that is number `at`. Called again, for a second answer, it notes nothing."""
+
+    def first(exchange: Exchange) -> Awaitable[Reply]:
+        if exchange.marks is None:
+            exchange.marks = [now()]
+        return hook(exchange, call_next)
+
+    def step(exchange: Exchange) -> Awaitable[Reply]:
+        marks = exchange.marks
+        if marks is not None and len(marks) == at:
+            marks.append(now())
+        return hook(exchange, call_next)
+
+    return step if at else first
+
+
+def _marked(step: Handle, at: int, now: Callable[[], float]) -> Handle:
+    def marked(exchange: Exchange) -> Awaitable[Reply]:
+        marks = exchange.marks
+        if marks is not None and len(marks) == at:
+            marks.append(now())
+        return step(exchange)
+
+    return marked
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:

@@ -17,6 +17,7 @@ from gateway.errors import GatewayError
 from gateway.request import DEFAULT_TIMEOUTS, LONG_BYTES, ClientRequest, Deadline, Principal, Timeouts
 from gateway.route import Route, Target
 from gateway.upstream.health import TargetHealth
+from gateway.waited import waited_s
 from gateway.work import Offspring, Origin, Work, summed
 
 __all__ = [
@@ -128,6 +129,9 @@ class Exchange:
     route. `sources` are the live answers that were opened; one that is not relayed is closed at the end. `closes`:
     the client's connection closes after this answer.
 
+    `marks` are the times at which each `handle` of its chain, and then the innermost step, began, `identify_s` how long
+    it took to find out who asks; None and 0 where nobody measures.
+
     `admitted`: it leaves a row. `accounted`: usage is final.
 
     A child, made by a plugin on behalf of another exchange, has its `origin`; `offspring` is what this one's children
@@ -140,9 +144,9 @@ class Exchange:
     __slots__ = (
         "_abort", "_chat", "_own", "_row_id", "_timeouts", "aborted", "accounted", "admitted", "attempts",
         "chat_changed", "closes", "committed", "cost_usd", "deadline", "dialect", "digest", "dropped", "ended_at_s",
-        "error", "first_token_at_s", "headers", "id", "inner", "notes", "observers", "offspring", "origin", "outcome",
-        "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "task", "transforms",
-        "usage", "work",
+        "error", "first_token_at_s", "headers", "id", "identify_s", "inner", "marks", "notes", "observers", "offspring",
+        "origin", "outcome", "parent_id", "principal", "request", "route", "sources", "started_at_s", "status", "task",
+        "transforms", "usage", "work",
     )  # fmt: skip
 
     def __init__(
@@ -176,6 +180,8 @@ class Exchange:
         self.transforms: list[Transformer] = []
         self.sources: list[Source] = []
         self.closes = self.admitted = self.accounted = False
+        self.marks: list[float] | None = None
+        self.identify_s = 0.0
         self.origin: Origin | None = None
         self.offspring: Offspring | None = None
         self.work: list[Work] | None = None
@@ -309,19 +315,3 @@ class Exchange:
     def on_abort(self, function: Callable[[GatewayError], None] | None) -> None:
         """Name who ends the stream; the relay's business."""
         self._abort = function
-
-
-def waited_s(attempts: Sequence[Attempt], now_s: float = 0.0) -> float:
-    """Return how long the gateway waited for upstreams: from handing over a request until the last of its answer, tries
-    that ran at the same time counted once. The rest of an exchange's duration is overhead, pauses between tries too.
-    Before the exchange has ended `now_s` is the time now."""
-    if len(attempts) == 1:
-        only = attempts[0]
-        return 0.0 if only.sent_at_s is None else (only.received_at_s or only.ended_at_s or now_s) - only.sent_at_s
-    total = until = 0.0
-    spans = [(each.sent_at_s, each.received_at_s or each.ended_at_s or now_s) for each in attempts if each.sent_at_s]
-    for start, end in sorted(spans):
-        if end > until:
-            total += end - max(start, until)
-            until = end
-    return total

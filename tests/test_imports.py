@@ -11,7 +11,7 @@ import pytest
 from tests.imports import ROOT, cycle_in, edges, imports_in, imports_of, module_name, source_files
 
 # A room is a module or a folder of modules. Each names the rooms it may import; itself goes without saying.
-FACTS = {"amounts", "errors", "chat", "secret", "trace"}
+FACTS = {"amounts", "errors", "chat", "secret", "trace", "waited"}
 UPSTREAM_FACTS = FACTS | {"dialects", "upstream.transport", "upstream.provider", "upstream.health", "route"}
 STORES = {"state.store", "ledger.ledger", "fold", "work"}
 REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "plugin"}
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chat": set(),
     "secret": set(),
     "trace": set(),
+    "waited": set(),
     "credentials": FACTS,
     "pricing": FACTS,
     "telemetry": FACTS,

@@ -10,6 +10,7 @@ from gateway.exchange import Exchange
 from gateway.plugin import Vitals
 from gateway.runtime import in_flight
 from gateway.runtime.group import Answerer, Colleagues, Group
+from gateway.runtime.plugin_times import Answer
 from gateway.runtime.snapshot import Snapshot
 from gateway.runtime.status import teller
 from gateway.runtime.watchdog import Lag, Watchdog
@@ -76,6 +77,7 @@ class Gateway:
         self.answers["status"] = teller(self)
         self.answers["live"] = in_flight.teller(self)
         self.answers["pulse"] = self._tell_pulse
+        self.answers["plugin_times"] = self._tell_plugin_times
         self.answers["holds"] = self._learn_holds
         self.answers["reset"] = self._reset
         self._background: set[asyncio.Task[Any]] = set()
@@ -143,6 +145,9 @@ class Gateway:
 
     async def _reset(self, target: str) -> None:
         self.snapshot.shared.health.of(target).breaker.close()
+
+    async def _tell_plugin_times(self, _: Any) -> Answer:
+        return self.snapshot.shared.plugin_times.told()
 
     async def _tell_pulse(self, points: int | None) -> dict[str, Any] | None:
         pulse = self.snapshot.shared.pulse

@@ -11,6 +11,7 @@ from gateway.ledger.opened import ledger_at
 from gateway.plugin import Clock, Log
 from gateway.pricing import Published
 from gateway.runtime.config import Config
+from gateway.runtime.plugin_times import PluginTimes
 from gateway.runtime.pulse import Pulse
 from gateway.state.memory import MemoryStore
 from gateway.state.opened import store_at
@@ -35,6 +36,9 @@ class Shared:
         self.ledger = ledger_at(kept.url.reveal(), config.home, keep_s=kept.keep_s, time=clock.time, log=log)
         self.published = Published()
         self.pulse = Pulse(clock.monotonic) if config.admin.listen is not None else None
+        self.measured = clock.monotonic if config.admin.listen is not None else None
+        """What plugins are timed by, None where nobody would see it."""
+        self.plugin_times = PluginTimes()
         self.uptime_s = since(clock.monotonic)
         self.workers = config.server.workers
         self._session: aiohttp.ClientSession | None = None

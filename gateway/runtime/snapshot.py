@@ -127,13 +127,13 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         return Candidate(target, common.health.of(target.name), keys.get(target.provider.name))
 
     means = Means(clock.monotonic, pricing.bound, lasting.get)
-
     answered = served_routes([(each, maker.places[each]) for each in global_plugins], config.routes, maker.errors)
     config = replace(config, routes=(*answered, *config.routes))
     running: list[Running] = []
     for entry in config.routes:
         if entry.plugin:
-            running.append(Running(_route(entry, providers, chain), chain.around(unanswered(entry.name, entry.plugin))))
+            handle = chain.around(unanswered(entry.name, entry.plugin), common.measured)
+            running.append(Running(_route(entry, providers, chain), handle))
             continue
         own = Chain(maker.of_route(entry, global_plugins), log) if entry.plugins else chain
         route = _route(entry, providers, own)
@@ -142,7 +142,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         sender = Sender(own, keys, clock, log, config.server.max_body_bytes, wants_usage=wants_usage)
         hedging, shadowing = beside.hedging(route), beside.shadowing(route, entry, maker.errors)
         attempts = Attempts(route, available, own, sender, budget, log, hedging, shadowing)
-        running.append(Running(route, own.around(attempts.run)))
+        running.append(Running(route, own.around(attempts.run, common.measured)))
     maker.refuse_private(global_plugins, chain)
     if not maker.errors:
         refuse_unserved(maker.places.items(), config.routes, maker.errors)

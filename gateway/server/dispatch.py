@@ -120,7 +120,10 @@ class Dispatcher:
             http, endpoint = request.http, request.endpoint
             assert http is not None
             if snapshot.chain.identifiers:
+                now = exchange.deadline.now
+                began_s = now()
                 exchange.principal = await snapshot.chain.identify(request)
+                exchange.identify_s = now() - began_s
             _shorten(exchange)
             if endpoint is None:  # by its path alone: nothing is read for a path that nobody takes
                 running = self._route(exchange, snapshot)

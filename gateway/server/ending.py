@@ -39,6 +39,8 @@ async def finish(
         await account(exchange, snapshot, accounts, clock, at_most_s)
         if (pulse := snapshot.shared.pulse) is not None:
             pulse.note(exchange)
+        if exchange.marks is not None:
+            snapshot.shared.plugin_times.note(exchange)
         chain = chain_of(exchange, snapshot)
         error_met = exchange.error
         if error_met is not None and (error_met.status >= 500 or isinstance(error_met, UpstreamError)):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.attempts.outgoing import model_for
 from gateway.exchange import Attempt, Exchange, waited_s
 from gateway.plugin import Row
+from gateway.runtime.plugin_times import shown_ms
 
 LONGEST: Final = 200
 """How much is kept of what clients name as they like: models, sessions."""
@@ -62,6 +63,8 @@ def _tries(exchange: Exchange) -> list[Mapping[str, Any]]:
     tries = [_try(exchange, attempt) for attempt in exchange.attempts]
     if exchange.origin is not None and exchange.origin.step:
         tries.insert(0, {"kind": "step", "name": exchange.origin.step[:LONGEST]})
+    if took_ms := shown_ms(exchange):
+        tries.append({"kind": "plugins", "ms": took_ms})
     for work in exchange.work or ():
         tries.append(
             {
