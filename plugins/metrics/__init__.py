@@ -67,6 +67,7 @@ class Metrics(Plugin):
         self._fallbacks = self._counts.families["fallbacks_total"]
         self._left = self._counts.families["client_disconnects_total"]
         self._cut = self._counts.families["stream_errors_total"]
+        self._tools = self._counts.families["tool_calls_total"]
 
     async def start(self) -> None:
         """Let every process ask this one."""
@@ -94,7 +95,14 @@ class Metrics(Plugin):
                 labels = (route.name,)
                 duration_s = (exchange.ended_at_s or exchange.started_at_s) - exchange.started_at_s
                 self._durations.observe(labels, duration_s)
-                self._overheads.observe(labels, max(0.0, duration_s - waited_s(attempts)))
+                self._overheads.observe(labels, max(0.0, duration_s - waited_s(exchange.all_attempts)))
+        limit = exchange.notes.get("limited")
+        if isinstance(limit, str):
+            self._limited.add((limit,))
+        if exchange.work is not None:
+            for work in exchange.work:
+                if work.kind == "tool":
+                    self._tools.add((work.name, work.facts.get("outcome", "ok" if work.ok else "failed")))
         for attempt in attempts:
             self._count_attempt(exchange, attempt)
         if attempts and route is not None:
@@ -119,9 +127,6 @@ class Metrics(Plugin):
             error = exchange.error
             kind = error.kind if isinstance(error, UpstreamError) else error.code
             self._cut.add((kind if isinstance(error, UpstreamError) or kind in CODES else OTHER,))
-        limit = exchange.notes.get("limited")
-        if isinstance(limit, str):
-            self._limited.add((limit,))
 
     def _count_attempt(self, exchange: Exchange, attempt: Attempt) -> None:
         provider, error, usage = attempt.target.provider.name, attempt.error, attempt.usage

@@ -20,6 +20,7 @@ class Family:
     """One metric. `name` is the contract's.
 
     `folds`: once there are so many label sets, new ones get `other` in these places; past the last fold, in all.
+    `is_optional`: it is told only once it has a number, because most gateways never have one.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Family:
     labels: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
     bounds: tuple[float, ...] = ()
+    is_optional: bool = False
 
 
 def _per(label: str, most: int) -> tuple[tuple[str, ...], tuple[Fold, ...]]:
@@ -36,8 +38,8 @@ def _per(label: str, most: int) -> tuple[tuple[str, ...], tuple[Fold, ...]]:
 
 _ROUTE, _PROVIDER = _per("route", 24), _per("provider", 16)
 
-# The worst case is 1,884 series: 25 routes with 15 + 12 each for their histograms, 17 providers with 15 + 15, 341 kinds
-# of requests, 93 of attempts, 88 of errors, and the rest.
+# The worst case is 1,966 series: 25 routes with 15 + 12 each for their histograms, 17 providers with 15 + 15, 341 kinds
+# of requests, 93 of attempts, 88 of errors, 82 of tools, and the rest.
 FAMILIES = (
     Family(
         "requests_total",
@@ -65,6 +67,8 @@ FAMILIES = (
     Family("circuit_state", "gauge", "A target's breaker: 0 closed, 1 half-open, 2 open; the worst of all processes.",
            *_per("target", 40)),
     Family("rate_limited_total", "counter", "Requests that a limit refused, as who:what.", *_per("limit", 20)),
+    Family("tool_calls_total", "counter", "Calls of tools by how they ended: ok, failed, timeout, refused, withheld.",
+           ("tool", "outcome"), ((76, (0,)),), is_optional=True),
     Family("in_flight", "gauge", "Requests that are being answered."),
     Family("client_disconnects_total", "counter", "Requests whose client left before the end."),
     Family("stream_errors_total", "counter", "Streams that failed after their head had gone out, by how.",

@@ -48,8 +48,10 @@ class Shown(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family, those without a number yet too."""
+        """Yield every family, those without a number yet too, optional ones excepted."""
         for cells in self._counts.families.values():
+            if cells.family.is_optional and not cells.cells:
+                continue
             yield _metric(cells.family, cells.cells)
 
 
