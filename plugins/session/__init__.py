@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -158,6 +159,9 @@ class Session(Plugin):
     async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
         """Put the turns before this one into the request. Raises: NotFound, StateLost."""
         endpoint = exchange.request.endpoint
+        if exchange.route is None and endpoint is None:
+            # A plugin's own path, whose body nobody has read yet: whoever serves it asks for the session it names.
+            exchange.notes["session_context"] = partial(self._context, exchange)
         if exchange.route is None or endpoint is None or not endpoint.is_chat or exchange.parent_id is not None:
             return await call_next(exchange)
         id = _asked_for(exchange)
@@ -186,10 +190,9 @@ class Session(Plugin):
 
     async def complete(self, exchange: Exchange) -> None:
         """Store the turn before its last byte is let go. Raises: StateLost."""
-        note = exchange.notes.get("session")
-        if note is None:
+        joined: Joined | None = exchange.notes.get("session", {}).get("joined")
+        if joined is None:
             return
-        joined: Joined = note["joined"]
         parts = fold(_EMPTY, joined.events).parts
         if not parts:
             return
@@ -206,6 +209,25 @@ class Session(Plugin):
         except StateLost:
             if not self._goes_on:
                 raise
+
+    async def _context(self, exchange: Exchange, id: str | None) -> Mapping[str, Any]:
+        """Return the context of session `id`, or of the one that the header names; empty when neither names one.
+
+        For plugins whose paths take a session: `await exchange.notes["session_context"](id)`. Raises: NotFound,
+        StateLost.
+        """
+        header = exchange.request.headers.get("x-session-id", "")
+        id = id if id is not None else header if header.startswith(PREFIX) else None
+        if id is None:
+            return {}
+        try:
+            meta = await self._find(id, exchange)
+        except StateLost:
+            if self._goes_on:
+                return {}
+            raise
+        exchange.notes["session"] = {"id": id, "context": meta.context}
+        return meta.context
 
     async def _find(self, id: str, exchange: Exchange) -> Meta:
         """Return a session that is this principal's. Raises: NotFound, which tells nobody that another has it."""
