@@ -1,0 +1,139 @@
+"""What the file may say, and what is refused before anything serves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import gateway
+from tests.serving import run
+from tests.workflow.kit import CHAIN, PROMPTS, TEAM, config
+
+FILES = {**PROMPTS, "prompts/empty.md": "\n", "prompts/bad.json": "{", "prompts/list.json": "[]"}
+
+
+def check(home: Path, text: str, files: Mapping[str, str] = FILES) -> tuple[int, str]:
+    """Run `gateway check` over `text` as a home's file; return the exit code and all it said."""
+    for name, content in {**files, "gateway.yaml": f"version: 1\n{text}"}.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(content)
+    result = CliRunner().invoke(gateway, ["check", str(home)])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("prompts/analyze.md", "prompts/nowhere.md", 'workflows.story.steps[0].prompt: no file "prompts/nowhere.md"'),
+        ("prompts/analyze.md", "prompts/empty.md", 'workflows.story.steps[0].prompt: "prompts/empty.md" is empty'),
+        (
+            "prompts/process.json",
+            "prompts/nowhere.json",
+            'workflows.story.steps[1].output: no file "prompts/nowhere.json"',
+        ),
+        ("prompts/process.json", "prompts/bad.json", "workflows.story.steps[1].output: this is not JSON"),
+        ("prompts/process.json", "prompts/list.json", "workflows.story.steps[1].output: this is no JSON Schema"),
+        ("model: large", "model: huge", 'no route serves the model "huge"'),
+        ("name: process", "name: analyze", '"analyze" is also the name of workflows.story.steps[0]'),
+        ("output: prompts/analysis.json,", "", "workflows.story.steps[0].gate: a gate looks at fields"),
+        ("min_length: 1}}}}", "min_lenght: 1}}}}", 'unknown key "min_lenght"; did you mean "min_length"?'),
+        ("min_length: 1}}}}", 'pattern: "("}}}}', "no regular expression"),
+        ("temperature: 0.3", "temperature: 3", "must be 2 or less"),
+        ("name: process", 'name: "a b"', "has not the right form"),
+        ("kind: chain", "kind: chian", "chian"),
+        ("temperature: 0.5", "temprature: 0.5", 'did you mean "temperature"?'),
+        ("temperature: 0.5", "timeout: 0s", "workflows.story.steps[2].timeout: 0 ends the step"),
+        ("model: large", "model: story", "a workflow that asks for itself never ends: story → story"),
+        (
+            "kind: chain",
+            "kind: chain\n          checkpoint: true\n          checkpoint_ttl: 0s",
+            "nothing would be kept",
+        ),
+    ],
+)
+def test_a_mistake_in_a_chain_is_told_with_its_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    changed = CHAIN.replace(old, new, 1)
+    assert changed != CHAIN
+    code, said = check(tmp_path, config(changed, "http://127.0.0.1:1"))
+    assert code == 2
+    assert problem in " ".join(said.split())
+    assert "gateway.yaml:" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("at_most: 3", "at_most: 0", "must be 1 or more"),
+        ("coordinator: {{model: large, temperature: 0.1}}", "", '"coordinator" is missing'),
+        ("workers: {{model: small", "workers: {{model: smal", 'no route serves the model "smal"'),
+        ("timeout: 30s", "timeout: 30", "30"),
+    ],
+)
+def test_a_mistake_in_an_orchestrator_is_told_with_its_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    changed = TEAM.replace(old, new, 1)
+    assert changed != TEAM
+    code, said = check(tmp_path, config(changed, "http://127.0.0.1:1"))
+    assert code == 2
+    assert problem in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("use", "graphs", "problem"),
+    [
+        ("nowhere.py:graph", "", 'there is no file "nowhere.py"'),
+        ("graphs.py:grpah", "graph = 1", 'did you mean "graph"?'),
+        ("graphs.py:graph", "graph = = 1", "graphs.py:1: not valid Python"),
+        ("no_such_package.graphs:graph", "", 'there is no module "no_such_package"'),
+        ("graphs.py", "graph = 1", "has not the right form"),
+    ],
+)
+def test_a_graph_that_cannot_be_right_is_told_without_running_it(
+    tmp_path: Path, use: str, graphs: str, problem: str
+) -> None:
+    text = config(f'\n        own: {{{{use: "{use}"}}}}\n', "http://127.0.0.1:1")
+    code, said = check(tmp_path, text, {"graphs.py": graphs})
+    assert code == 2
+    assert problem in " ".join(said.split())
+
+
+def test_a_model_that_a_graph_says_it_asks_for_must_be_served(tmp_path: Path) -> None:
+    text = config('\n        own: {{use: "graphs.py:graph", asks: [small, tiny]}}\n', "http://127.0.0.1:1")
+    code, said = check(tmp_path, text, {"graphs.py": "graph = 1"})
+    assert code == 2
+    assert 'no route serves the model "tiny"' in " ".join(said.split())
+    assert "workflows.own.asks[1]" in said
+
+
+def test_circles_through_several_workflows_are_found(tmp_path: Path) -> None:
+    step = "steps: [{{name: s, model: %s, prompt: prompts/analyze.md}}]"
+    text = f"\n        a: {{{{kind: chain, {step % 'b'}}}}}\n        b: {{{{kind: chain, {step % 'a'}}}}}\n"
+    code, said = check(tmp_path, config(text, "http://127.0.0.1:1"))
+    assert code == 2
+    assert "a → b → a" in said
+
+
+def test_prompts_of_the_home_go_before_the_standard_ones(tmp_path: Path) -> None:
+    text = config(TEAM, "http://127.0.0.1:1")
+    assert check(tmp_path, text, {})[0] == 0
+    code, said = check(tmp_path, text, {"config/prompts/work.md": " "})
+    assert code == 2
+    assert '"config/prompts/work.md" is empty' in said
+
+
+CHECKED = """
+import sys
+from gateway.cli import gateway
+gateway(["check", sys.argv[1]], standalone_mode=False)
+print("modules:", *sys.modules)
+"""
+
+
+async def test_a_check_loads_nothing_of_langgraph(tmp_path: Path) -> None:
+    check(tmp_path, config(CHAIN + TEAM, "http://127.0.0.1:1"))
+    printed = await run(sys.executable, "-c", CHECKED, str(tmp_path))  # a process of its own: this one may have it
+    assert "workflow" in printed
+    assert not {"langgraph", "langchain_core", "langsmith"} & set(printed.rpartition("modules:")[2].split())
