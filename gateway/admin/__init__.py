@@ -7,19 +7,20 @@ and under `/api/…` the same facts.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import hdrs, web
 
 from gateway import __version__
-from gateway.admin import files, login
+from gateway.admin import files, live, login, overview
 from gateway.admin.answers import problem, refusal, refused, sealed
 from gateway.admin.desk import TEMPLATES, Desk, Templates
-from gateway.admin.doorman import Doorman
+from gateway.admin.doorman import DOORMAN, Doorman
 from gateway.admin.status import merged
 from gateway.errors import ConfigError, ConfigErrors, GatewayError
 
-ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = ()
+ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = (overview.routes, live.routes)
 """Pages and paths, a module each: its `routes`."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -80,16 +81,29 @@ def application(desk: Desk) -> web.Application:
             return await handler(request)
         except GatewayError as error:
             return refusal(desk, request, error)
+        except ConnectionError:
+            raise  # the client left
         except web.HTTPException as error:
             response = problem(desk, request, error.status, error.reason)
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return response
+        except Exception as error:  # an answer's end: its fault is told in the log, and of it only that there was one
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            desk.gateway.log.error(
+                "admin_page_failed", path=request.path, error=f"{type(error).__name__}: {error}",
+                at=f"{place.filename.rpartition('/')[2]}:{place.lineno}",
+            )  # fmt: skip
+            return problem(desk, request, 500, "this page failed through a fault of the gateway; the log says which")
+
+    async def close(_: web.Application) -> None:
+        desk.closing.set()
 
     api = Api(desk)
     app = web.Application(middlewares=[guard])
-    app[TEMPLATES] = Templates()
+    app[TEMPLATES], app[DOORMAN] = Templates(), doorman
     app.on_response_prepare.append(sealed)
+    app.on_shutdown.append(close)
     app.add_routes(
         [
             web.get("/api/status", api.status),

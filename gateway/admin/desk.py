@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,8 @@ class Desk:
 
     def __init__(self, gateway: Gateway, reloader: Reloader, source: Source, clock: Clock, data: str) -> None:
         self.gateway, self.reloader, self.source, self.clock, self.data = gateway, reloader, source, clock, data
+        self.closing = asyncio.Event()
+        """Set when the listener stops: what goes on until somebody leaves ends now."""
 
     @property
     def ledger(self) -> Ledger:
@@ -49,9 +52,9 @@ class Desk:
             raise NotFound("this gateway keeps no ledger: set `ledger:` in gateway.yaml")
         return ledger
 
-    async def gather(self, what: str) -> list[Any]:
+    async def gather(self, what: str, given: Any = None) -> list[Any]:
         """Return what each serving process answers to `what`."""
-        return [answer for answer in await self.gateway.group.gather(what) if answer is not None]
+        return [answer for answer in await self.gateway.group.gather(what, given) if answer is not None]
 
     async def ask(self, what: str, given: Any = None) -> Any:
         """Return what one serving process answers. Raises: Unavailable when none does."""

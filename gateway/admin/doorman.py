@@ -141,6 +141,9 @@ class Doorman:
         return f"__Host-{COOKIE}" if self.origin(request)[1] else COOKIE
 
 
+DOORMAN: Final = web.AppKey("doorman", Doorman)
+
+
 def is_api(request: web.Request) -> bool:
     """Whether this is for programs: told in JSON, whatever is accepted."""
     return request.path.startswith("/api/")

@@ -70,7 +70,8 @@ class Pulse:
         noted = self._noted
         noted.append(
             (
-                exchange.ended_at_s, exchange.started_at_s, exchange.first_token_at_s, exchange.status,
+                exchange.ended_at_s, exchange.started_at_s,
+                exchange.first_token_at_s if exchange.request.stream else None, exchange.status,
                 exchange.outcome, exchange.route, exchange.parent_id is None, exchange.admitted,
                 attempts if is_plain else [_tried(each) for each in attempts],
                 -1.0 if is_plain else waited_s(attempts),
@@ -82,7 +83,7 @@ class Pulse:
 
     def told(self, points: int) -> dict[str, Any]:
         """Return what the last five minutes were: `seconds` of the last `points` whole seconds by number, sums of the
-        last minute and of all five, and of each route's targets; `now` is the second that has just begun."""
+        last minute and of all five, and of each route's targets; `now` is the clock's time."""
         self._fold()
         now = int(self._now())
         slots = [slot for slot in self._slots if now - KEPT_S <= slot.second < now]
@@ -92,6 +93,7 @@ class Pulse:
                 known = targets.setdefault(route, {}).setdefault(target, [[0] * len(TARGET_COUNTS), {}])
                 _add(known, counts, ttft)
         return {
+            "now": self._now(),
             "seconds": {
                 str(slot.second): [slot.counts, _named(slot.overhead), _named(slot.ttft)]
                 for slot in slots
