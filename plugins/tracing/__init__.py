@@ -131,7 +131,7 @@ class Tracing(Plugin):
 
     async def finish(self, exchange: Exchange) -> None:
         """Note the spans, where the trace is recorded; pages and probes have none."""
-        if exchange.route is None and exchange.request.endpoint is None and not getattr(exchange, "work", None):
+        if exchange.route is None and exchange.request.endpoint is None and not exchange.work:
             return
         trace = self._trace(exchange)
         if trace.sampled and self._sender is not None:
@@ -141,11 +141,12 @@ class Tracing(Plugin):
         return None
 
     def _trace(self, exchange: Exchange) -> TraceContext:
-        """Return where in which trace `exchange` stands, settled when first asked: a child's is its parent's, for it
-        has its headers and its id."""
+        """Return where in which trace `exchange` stands, settled when first asked: a child in its parent's."""
         known: TraceContext | None = exchange.notes.get("tracing")
         if known is None:
-            known = incoming_trace(exchange.request.headers)
+            known = (
+                incoming_trace(exchange.request.headers) if exchange.parent is None else self._trace(exchange.parent)
+            )
             if known is None:
                 trace_id = trace_id_for(exchange.id)
                 known = TraceContext(trace_id, flags=int(int(trace_id[16:], 16) < self._sampled_below))

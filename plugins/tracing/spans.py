@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from gateway.plugin import ENDPOINT_NAMES, Attempt, Exchange, TraceContext, UpstreamError, Usage
+from gateway.plugin import ENDPOINT_NAMES, Attempt, Exchange, TraceContext, UpstreamError, Usage, Work
 
 Kind = Literal["server", "client", "internal"]
 OPERATIONS = {
@@ -104,7 +104,7 @@ def spans_of(exchange: Exchange, trace: TraceContext, now_s: float, content: Map
         if content is not None and attempt.error is not None:
             span.failed = attempt.error.message
         spans.append(span)
-    for number, work in enumerate(getattr(exchange, "work", None) or ()):
+    for number, work in enumerate(exchange.work or ()):
         span_id = f"{_hex(exchange.row_id)[16:28]}{_FIRST_WORK + number:04x}"
         spans.append(_work(work, trace, span_id, own, at(work.started_at_s), at(work.ended_at_s)))
     return spans
@@ -143,7 +143,10 @@ def _whole(exchange: Exchange, trace: TraceContext, own: str, start_ns: int, end
     if error is not None and (error.status >= FAILS_FROM or exchange.status < 400):
         failed = error.code
     if exchange.parent_id is not None:  # made in process, for another one
-        name = f"{operation_of(exchange) or 'request'} {request.model[:LONGEST]}".rstrip()
+        step = exchange.origin.step if exchange.origin is not None else ""
+        if step:
+            attributes["llm_gateway.step"] = step[:LONGEST]
+        name = f"step {step[:LONGEST]}" if step else f"ask {request.model[:LONGEST]}"
         parent = root_id(exchange.parent_id)
         return Span(name, "internal", trace, own, parent, start_ns, end_ns, attributes, failed=failed)
     endpoint = request.endpoint
@@ -207,7 +210,7 @@ def _try(exchange: Exchange, attempt: Attempt, trace: TraceContext, own: str, st
                 failed=failed)  # fmt: skip
 
 
-def _work(work: Any, trace: TraceContext, span_id: str, own: str, start_ns: int, end_ns: int) -> Span:
+def _work(work: Work, trace: TraceContext, span_id: str, own: str, start_ns: int, end_ns: int) -> Span:
     """Return the span of what a plugin did besides attempts: a tool's call above all."""
     attributes: dict[str, Any] = {
         f"llm_gateway.{work.kind}.{name}": fact for name, fact in work.facts.items() if isinstance(fact, SCALARS)
