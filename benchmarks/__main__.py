@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import blocking, chains, hotspots
+from benchmarks import blocking, chains, hotspots, peers
 from benchmarks.clocks import machine, split_cpus
 from benchmarks.report import TRANSLATED, VERBATIM, Footprint, Sample, disturbance, published, table, verdicts
 from benchmarks.scenarios import Scenario, suite
@@ -26,7 +26,8 @@ from benchmarks.systems import HERE, BenchError, Mock, System, checked, gateway,
 
 FIVE = HERE / "homes" / "five"
 HOMES = {"gateway bare": HERE / "homes" / "bare", VERBATIM: FIVE, TRANSLATED: FIVE}
-SYSTEMS = ("direct", "nginx", *HOMES)
+SYSTEMS = ("direct", "nginx", *HOMES, *peers.PEERS)
+OURS = tuple(name for name in SYSTEMS if name not in peers.PEERS)
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -47,6 +48,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--system", action="append", choices=SYSTEMS, metavar="NAME", help="%(choices)s; may be repeated"
     )
+    parser.add_argument("--peers", action="store_true", help="other gateways too (`make peers` installs them)")
     parser.add_argument("--chains", action="store_true", help="with --only or --system: what each plugin adds, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="raw figures (default: benchmarks/results/TIME.json)")
     parser.add_argument("--publish", action="store_true", help="put the table into benchmarks/README.md")
@@ -67,6 +69,8 @@ def running(names: Sequence[str], upstream: Mock, folder: Path) -> Iterator[list
                 systems.append(System(name, upstream.port))
             elif name == "nginx":
                 systems.append(stack.enter_context(nginx(upstream, on, folder / "nginx")))
+            elif name in peers.PEERS:
+                systems.append(stack.enter_context(peers.PEERS[name](upstream, on, folder / name)))
             else:
                 own, client = folder / name.replace(" ", "-"), "anthropic" if name == TRANSLATED else "openai_chat"
                 systems.append(stack.enter_context(gateway(name, HOMES[name], upstream, on, own, client)))
@@ -91,21 +95,32 @@ def compare(
 ) -> None:
     rounds = options.rounds or (3 if options.short else 9)
     samples: list[Sample] = []
+    failed: dict[tuple[str, str], str] = {}
     with running(names, upstream, folder) as systems:
         for number in range(1, rounds + 1):
             for scenario in scenarios:
                 for system in systems:
                     if system.root_pid is None and scenario.kind == "stream":
                         continue  # nothing to charge, and no latency asked for
-                    samples.append(checked(system, scenario, upstream, number))
+                    if system.name in peers.PEERS:
+                        if number <= peers.ROUNDS and (system.name, scenario.name) not in failed:
+                            try:
+                                samples.append(checked(system, scenario, upstream, number))
+                            except BenchError as error:  # a peer's: told beside the table, and the others go on
+                                failed[system.name, scenario.name] = str(error).partition("\n")[0]
+                    else:
+                        samples.append(checked(system, scenario, upstream, number))
                     sys.stderr.write(f"\rround {number}/{rounds}: {scenario.name:12} {system.name:14}")
         sys.stderr.write("\n")
         footprints = {
-            s.name: Footprint(s.start_s, s.idle_rss_bytes, s.rss_bytes()) for s in systems if s.root_pid is not None
+            s.name: Footprint(s.start_s, s.idle_rss_bytes, s.rss_bytes(), s.size_bytes)
+            for s in systems
+            if s.root_pid is not None
         }
     about = {
         **machine(),
         **versions(),
+        **(peers.versions() if any(name in peers.PEERS for name in names) else {}),
         "rounds": str(rounds),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -115,11 +130,12 @@ def compare(
         "about": about,
         "scenarios": [asdict(scenario) for scenario in scenarios],
         "footprints": {name: asdict(footprint) for name, footprint in footprints.items()},
+        "failed": {" ".join(which): why for which, why in failed.items()},
         "samples": [asdict(sample) for sample in samples],
     }
     raw.write_text(json.dumps(kept, indent=1))
     shown = table(samples, scenarios, footprints)
-    lines = verdicts(samples, scenarios)
+    lines = [*verdicts(samples, scenarios), *(f"not measured: {why}" for why in failed.values())]
     if not options.only and TRANSLATED in names:
         lines += blocking.verdicts(blocking.measure(2 if options.short else 5))
     if options.chains or not (options.only or options.system):
@@ -154,7 +170,7 @@ def show_profile(
 def main(argv: Sequence[str]) -> int:
     options = arguments(argv)
     scenarios = [s for s in suite(short=options.short) if not options.only or s.name in options.only]
-    names = options.system or list(SYSTEMS)
+    names = options.system or list(SYSTEMS if options.peers else OURS)
     try:
         _, away = split_cpus()
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, mock(away) as upstream:

@@ -42,7 +42,7 @@ def profile(system: System, scenario: Scenario, upstream: Mock, folder: Path, *,
     if not sampler.exists():
         raise BenchError(f"{sampler}: not found; install it with: pip install py-spy")
     user, kernel = ticks(system.pids())
-    cpu_us = drive(system, scenario, upstream).cpu_us_per_unit
+    cpu_us = drive(system, system.asked(scenario), upstream).cpu_us_per_unit
     user, kernel = (after - before for after, before in zip(ticks(system.pids()), (user, kernel), strict=True))
     stacks = folder / f"{system.name.replace(' ', '-')}-{scenario.name}.stacks"
     command = [
@@ -58,7 +58,7 @@ def profile(system: System, scenario: Scenario, upstream: Mock, folder: Path, *,
     command += ["--format", "raw", "--function", "--output", str(stacks), *(["--native"] if native else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
         while child.poll() is None:
-            drive(system, scenario, upstream)
+            drive(system, system.asked(scenario), upstream)
         said = child.stdout.read() if child.stdout else ""
     if child.returncode or not stacks.exists():
         raise BenchError(

@@ -32,6 +32,7 @@ class Footprint:
     start_s: float
     idle_rss_bytes: int
     loaded_rss_bytes: int
+    size_bytes: int = 0
 
 
 class Medians:
@@ -76,6 +77,7 @@ def table(samples: Sequence[Sample], suite: Sequence[Scenario], footprints: dict
         ("memory idle, MB", lambda f: f"{f.idle_rss_bytes / 1e6:.0f}"),
         ("memory after load, MB", lambda f: f"{f.loaded_rss_bytes / 1e6:.0f}"),
         ("start to first answer, s", lambda f: f"{f.start_s:.2f}"),
+        ("installed, MB", lambda f: f"{f.size_bytes / 1e6:.0f}" if f.size_bytes else ""),
     )
     for title, figure in shown:
         rows.append([title, *(figure(footprints[system]) if system in footprints else "" for system in systems)])

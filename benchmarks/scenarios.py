@@ -1,8 +1,8 @@
 """What is asked and what must come back, byte for byte; the mock upstream and the generator both read it here.
 
-A request carries its order to the mock in the `user` field (`bench:plain:1024`, `bench:stream:500:1`), which every
-proxy passes on untouched, so the same bytes can be sent to every system and the gateway is free to rename the model.
-A client of another dialect says it in `metadata.user_id`, which translation makes `user` of.
+A request carries its order to the mock (`bench:plain:1024`, `bench:stream:500:1`) in its system message, which every
+proxy passes on, and in the `user` field, so the same bytes can be sent to every system and each is free to rename the
+model. A client of another dialect says it in `metadata.user_id`, which translation makes `user` of.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from benchmarks.translation import translated_plain, translated_stream
 
 ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?")
+_SAID = re.compile(rb'"content":\s?"([^"]*)"')
 MODEL_ASKED = "bench"
 MODEL_TARGET = "mock-model-1"
 CREDENTIAL = "sk-bench-0000000000000000"
@@ -29,7 +30,8 @@ class Scenario:
     A stream is `events` events, each its own write, `pace_ms` apart (0: as fast as asked). `exchanges` is the number
     in one measured round. With `rate_per_s` exchanges begin on a timetable (open loop) and each one's latency counts
     from when it was due; with 0 every connection asks again as soon as it was answered (closed loop). `client` is the
-    dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`.
+    dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`. `headers` are sent beside the others;
+    `exact` says that the answer must be the mock's bytes: some proxies write it anew, and then its words are compared.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Scenario:
     exchanges: int = 1
     rate_per_s: float = 0.0
     client: str = "openai_chat"
+    headers: tuple[tuple[str, str], ...] = ()
+    exact: bool = True
 
     @property
     def units(self) -> int:
@@ -57,18 +61,20 @@ class Scenario:
     def request(self, host: str) -> bytes:
         """Return the whole request, head and body, as a client program would send it."""
         own = self.client == "openai_chat"
+        system = f"{SYSTEM} {self.order()}"
         turns = [{"role": "user", "content": ""}]
         fields: dict[str, Any] = {"model": MODEL_ASKED, "stream": self.kind == "stream", "temperature": 0.2}
         if own:
-            fields |= {"user": self.order(), "messages": [{"role": "system", "content": SYSTEM}, *turns]}
+            fields |= {"user": self.order(), "messages": [{"role": "system", "content": system}, *turns]}
         else:
-            fields |= {"max_tokens": 1024, "metadata": {"user_id": self.order()}, "system": SYSTEM, "messages": turns}
+            fields |= {"max_tokens": 1024, "metadata": {"user_id": self.order()}, "system": system, "messages": turns}
         body = _padded(fields, self.size_bytes)
         head = (
             f"POST /v1/{'chat/completions' if own else 'messages'} HTTP/1.1\r\nHost: {host}\r\n"
             "Accept: application/json\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {CREDENTIAL}\r\nUser-Agent: bench/1\r\n"
             + ("" if own else "anthropic-version: 2023-06-01\r\n")
+            + "".join(f"{name}: {value}\r\n" for name, value in self.headers)
             + f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
@@ -80,6 +86,15 @@ class Scenario:
         if self.client == "openai_chat":
             return body
         return (translated_plain if plain else translated_stream)(body, self.client, MODEL_ASKED)
+
+    def is_right(self, body: bytes, answer: bytes) -> bool:
+        """Return whether `body` is the answer: byte for byte, or word for word where bytes are not promised."""
+        return body == answer if self.exact else words_in(body) == words_in(answer)
+
+
+def words_in(body: bytes) -> list[bytes]:
+    """Return what an answer says, plain or streamed, however it is written: its texts that are not empty, in order."""
+    return [text for text in _SAID.findall(body) if text]
 
 
 def plain_answer(size_bytes: int) -> bytes:

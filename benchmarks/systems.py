@@ -40,7 +40,9 @@ class System:
     """A running system under test. `root_pid` None: the direct line, which has no process of its own.
 
     `start_s` is from exec to the first moment it can be asked; memory is resident, taken before any load. `client` is
-    the dialect it is asked in.
+    the dialect it is asked in, `headers` and `exact` are the scenario's; `size_bytes` is what it takes on disk.
+    `slower`: one that takes milliseconds for what others do in microseconds is asked so many times less, or a round
+    would take minutes.
     """
 
     name: str
@@ -50,6 +52,15 @@ class System:
     idle_rss_bytes: int = 0
     log_path: Path | None = None
     client: str = "openai_chat"
+    headers: tuple[tuple[str, str], ...] = ()
+    exact: bool = True
+    size_bytes: int = 0
+    slower: int = 1
+
+    def asked(self, scenario: Scenario) -> Scenario:
+        """Return the scenario as this system is asked: in its dialect, and so many times fewer."""
+        count = max(scenario.connections, scenario.exchanges // self.slower)
+        return replace(scenario, client=self.client, headers=self.headers, exact=self.exact, exchanges=count)
 
     def pids(self) -> list[int]:
         return tree(self.root_pid) if self.root_pid else []
@@ -176,7 +187,7 @@ def gateway(
 def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
     """Run the generator once, in a process of its own. Raises: BenchError with the generator's complaint."""
     order = {
-        "scenario": asdict(replace(scenario, client=system.client)),
+        "scenario": asdict(scenario),
         "host": HOST, "port": system.port, "pids": system.pids(), "mock_pid": upstream.pid,
     }  # fmt: skip
     own = os.sched_getaffinity(0)
@@ -199,6 +210,7 @@ def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
 
 def checked(system: System, scenario: Scenario, upstream: Mock, round_number: int) -> Sample:
     """Run one round and prove by the mock's own counts that all of it passed through. Raises: BenchError."""
+    scenario = system.asked(scenario)
     before = upstream.counts()
     outcome = drive(system, scenario, upstream)
     after = upstream.counts()
@@ -245,11 +257,17 @@ def accepts(port: int) -> bool:
     return False
 
 
-def wait_until(is_ready: Callable[[], bool], child: subprocess.Popen[bytes], name: str, log_path: Path) -> None:
+def wait_until(
+    is_ready: Callable[[], bool],
+    child: subprocess.Popen[bytes],
+    name: str,
+    log_path: Path,
+    limit_s: float = START_LIMIT_S,
+) -> None:
     """Return once `is_ready()`. Raises: BenchError with the end of the log when the process ends or takes too long."""
-    until = time.monotonic() + START_LIMIT_S
+    until = time.monotonic() + limit_s
     while not is_ready():
         if child.poll() is not None or time.monotonic() > until:
-            tail = log_path.read_text()[-2000:] if log_path.exists() else ""
+            tail = log_path.read_text("utf-8", "replace")[-2000:] if log_path.exists() else ""
             raise BenchError(f"{name}: did not start (exit code {child.poll()}); its log ends:\n{tail}")
         time.sleep(0.01)
