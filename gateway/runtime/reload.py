@@ -23,7 +23,9 @@ from gateway.runtime.load import load_config
 from gateway.runtime.plugins import Catalog, discover
 from gateway.runtime.shared import shared
 from gateway.runtime.snapshot import Snapshot, build
+from gateway.runtime.veiled import secrets_of
 from gateway.runtime.watch import State, folders_of, state_of
+from gateway.secret import Secret
 from gateway.telemetry import Logger
 
 LOOK_S = 2.0
@@ -52,12 +54,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """How a reload ended: `digest` is of what it put in force, `error` why it changed nothing. `at_s` is Unix time."""
+    """How a reload ended: `digest` is of what it put in force, `error` why it changed nothing, `errors` the same with
+    each one's place. `at_s` is Unix time."""
 
     at_s: float
     why: str
     digest: str | None = None
     error: str | None = None
+    errors: tuple[ConfigError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A configuration that was in force: its files by name, and the secrets that may stand in them."""
+
+    digest: str
+    texts: tuple[tuple[str, Secret], ...]
+    secrets: frozenset[Secret]
 
 
 async def first(
@@ -100,6 +113,10 @@ class Reloader:
         self.reloads = 0
         self.history: deque[Reloaded] = deque(maxlen=KEPT)
         """The last reloads, the newest last."""
+        self.since_s = clock.time()
+        """Since when what is in force has been (Unix time)."""
+        self.previous: Earlier | None = None
+        """What was in force before; None since the start, and where nobody asks."""
 
     async def reload(self, why: str) -> Snapshot:
         """Return the snapshot now in force. Raises: ConfigError, and then nothing has changed."""
@@ -128,6 +145,25 @@ class Reloader:
             raise _as_config_error(broken) from broken
         return snapshot
 
+    async def trial(self) -> tuple[Config, Catalog]:
+        """Return what the files say now, found fit to be put in force as far as that shows without starting anything.
+
+        Raises: ConfigError.
+        """
+        gateway = self._gateway
+        try:
+            config, catalog = await asyncio.to_thread(self._source.read)
+            _refuse_what_needs_a_restart(gateway.snapshot.config, config)
+            lasting = Lasting()  # of its own, and thrown away with all that is made here
+            try:
+                build(config, catalog, lasting, Logger("critical"), self._clock)
+            finally:
+                await lasting.close()
+        except Exception as broken:  # a plugin's too: whoever asks is told, and what runs goes on
+            raise _as_config_error(broken) from broken
+        gateway.log.redactor.add(secret.reveal() for secret in config.secrets)
+        return config, catalog
+
     async def ready(self, snapshot: Snapshot) -> None:
         """Get `snapshot` ready to serve. Raises: ConfigError."""
         await snapshot.start()
@@ -135,8 +171,13 @@ class Reloader:
     async def commit(self, snapshot: Snapshot, why: str) -> None:
         """Put `snapshot` in force."""
         gateway = self._gateway
-        old = gateway.snapshot.digest
+        before = gateway.snapshot
+        old = before.digest
         gateway.replace(snapshot)
+        if old != snapshot.digest:
+            self.since_s = self._clock.time()
+            if self._tells:
+                self.previous = Earlier(old, before.config.texts, secrets_of(before.config, before.catalog))
         gateway.last_reload_failed = False
         gateway.reloads["ok"] += why != JOINED
         self._faulty = frozenset()
@@ -153,7 +194,7 @@ class Reloader:
         gateway.last_reload_failed = True
         gateway.reloads["failed"] += 1
         each = error.errors if isinstance(error, ConfigErrors) else [error]
-        self.history.append(Reloaded(self._clock.time(), why, error=str(error)))
+        self.history.append(Reloaded(self._clock.time(), why, error=str(error), errors=tuple(each)))
         # Files that the running configuration does not know: mending one is a change to be noticed.
         self._faulty = frozenset(self._source.home.folder / one.file for one in each if one.file)
         gateway.log.error("reload_failed", why=why, errors=[str(one) for one in each])
@@ -190,7 +231,9 @@ class Reloader:
         return {path: state.get(path, new.get(path)) for path in now}
 
     def _state(self) -> State:
-        return state_of(self._gateway.snapshot.config, self._faulty)
+        snapshot = self._gateway.snapshot
+        read = (Path(path) for plugin in snapshot.plugins for path in plugin.files)
+        return state_of(snapshot.config, self._faulty.union(read))
 
     def _digest(self) -> str:
         try:

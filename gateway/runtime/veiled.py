@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import yaml
 
+from gateway.plugin import Plugin
 from gateway.runtime.config import Config, PluginConfig
-from gateway.runtime.plugins import Catalog
 from gateway.runtime.written import HIDDEN
 from gateway.secret import Secret
 
@@ -42,7 +42,13 @@ Key = str | int
 Span = tuple[int, int]
 
 
-def veil(text: str, known: Iterable[str], clean: Clean) -> str:
+class Loader(Protocol):
+    """Finds plugin classes; see `runtime.plugins.Catalog`."""
+
+    def load(self, name: str, use: str | None) -> type[Plugin]: ...
+
+
+def veil(text: str, known: Iterable[Secret], clean: Clean) -> str:
     """Return `text` with `***` for every secret, as many lines as before. `known` are secrets to be taken out."""
     text = _BREAK.sub("\n", text)  # as the YAML reader counts lines
     try:
@@ -60,24 +66,23 @@ def veil(text: str, known: Iterable[str], clean: Clean) -> str:
     return "\n".join(_cleaned(line, clean) for line in shown.split("\n"))
 
 
-def secrets_of(config: Config, catalog: Catalog) -> frozenset[str]:
+def secrets_of(config: Config, catalog: Loader) -> frozenset[Secret]:
     """Return every secret that a configuration is known to hold: keys, tokens, and what plugins mark as secret."""
-    found = {secret.reveal() for secret in config.secrets}
+    found = set(config.secrets)
     for plugin in (*config.plugins, *(own for route in config.routes for own in route.plugins)):
         found.update(_marked(plugin, catalog))
     return frozenset(found)
 
 
-def _marked(plugin: PluginConfig, catalog: Catalog) -> Iterator[str]:
-    waiting: list[tuple[Any, Mapping[str, Any]]] = [
-        (plugin.options or {}, catalog.options_schema(plugin.name, plugin.use))
-    ]
+def _marked(plugin: PluginConfig, catalog: Loader) -> Iterator[Secret]:
+    schema = catalog.load(plugin.name, plugin.use).options_schema
+    waiting: list[tuple[Any, Mapping[str, Any]]] = [(plugin.options or {}, schema)]
     while waiting:
         raw, schema = waiting.pop()
         if isinstance(raw, Secret):
-            yield raw.reveal()
-        elif isinstance(raw, str) and schema.get("writeOnly"):
             yield raw
+        elif isinstance(raw, str) and schema.get("writeOnly"):
+            yield Secret(raw)
         elif isinstance(raw, Mapping):
             known, other = schema.get("properties", {}), schema.get("additionalProperties")
             rest = other if isinstance(other, Mapping) else {}
@@ -95,9 +100,9 @@ def _cleaned(line: str, clean: Clean) -> str:
     return "".join(itertools.chain(*zip(between, [*inside, ""], strict=True)))
 
 
-def _pieces(known: Iterable[str]) -> set[str]:
+def _pieces(known: Iterable[Secret]) -> set[str]:
     """Return secrets as they may stand in a text: one of several lines is indented there, each line for itself."""
-    found = {piece.strip() for secret in known for piece in secret.splitlines()}
+    found = {piece.strip() for secret in known for piece in secret.reveal().splitlines()}
     return {piece for piece in found if len(piece) >= _LEAST}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from gateway.runtime.veiled import veil
+from gateway.secret import Secret
 from gateway.telemetry import Redactor
 
 SECRET = "hunter2-and-more"
 
 
 def veiled(text: str, *known: str) -> str:
-    shown = veil(text, known, Redactor().clean)
+    shown = veil(text, map(Secret, known), Redactor().clean)
     assert shown.count("\n") == text.count("\n"), shown
     return shown
 
