@@ -96,7 +96,7 @@ class CircuitBreakerPlugin(Plugin):
             breaker.on_change = announcer(target, self.services.log)
         if fleet is not None:
             await fleet.look(target, breaker)
-        probe = breaker.admit(self._probes)
+        probe = breaker.admit(self._probes, attempt.exchange.id)
         if probe is None:
             raise passed_over(target, breaker)
         if fleet is not None and probe:
@@ -109,12 +109,12 @@ class CircuitBreakerPlugin(Plugin):
             error = attempt.error or exchange.error
             if error is None:
                 if exchange.outcome == "completed":
-                    attempt.health.breaker.succeed(probe=False)
+                    attempt.health.breaker.succeed(probe=False, by=exchange.id)
             elif is_fault(error, exchange):
                 await self._count(attempt, error, probe=False)
 
     async def _send(self, attempt: Attempt, call_next: Callable[[Attempt], Awaitable[Reply]], probe: bool) -> Reply:
-        breaker = attempt.health.breaker
+        breaker, by = attempt.health.breaker, attempt.exchange.id
         try:
             reply = await call_next(attempt)
         except UpstreamError as error:
@@ -127,10 +127,10 @@ class CircuitBreakerPlugin(Plugin):
             breaker.release(probe=probe)
             raise
         if isinstance(reply.body, bytes):
-            breaker.succeed(probe=probe)
+            breaker.succeed(probe=probe, by=by)
             return reply
         if probe:
-            breaker.succeed(probe=True)  # its first content has come
+            breaker.succeed(probe=True, by=by)  # its first content has come
         attempt.exchange.notes.setdefault(self.name, []).append(attempt)
         return reply
 
@@ -138,7 +138,8 @@ class CircuitBreakerPlugin(Plugin):
         status = error.upstream_status if isinstance(error, UpstreamError) else None
         why = f"{status}: {error.message}" if status is not None else error.message
         breaker = attempt.health.breaker
-        opened = breaker.fail(probe=probe, why=why, failures=self._failures, open_for_s=self._open_for_s)
+        by = attempt.exchange.id
+        opened = breaker.fail(probe=probe, why=why, failures=self._failures, open_for_s=self._open_for_s, by=by)
         if opened and self._fleet is not None:
             await self._fleet.publish(attempt.target.name, breaker)
 
@@ -305,14 +306,10 @@ def announcer(target: str, log: Log) -> Callable[[Breaker], None]:
     """Return what logs every change of a breaker's state."""
 
     def announce(breaker: Breaker) -> None:
-        state = breaker.state
-        if state == "open":
-            probe_in_s = round(breaker.probe_in_s, 3)
-            log.warning(
-                "breaker_opened", target=target, why=breaker.why, in_a_row=breaker.failed, probe_in_s=probe_in_s
-            )
-        else:
-            log.warning(f"breaker_{state}", target=target, why=breaker.why)
+        event, facts = f"breaker_{breaker.state}", {}
+        if breaker.state == "open":
+            event, facts = "breaker_opened", {"in_a_row": breaker.failed, "probe_in_s": round(breaker.probe_in_s, 3)}
+        log.warning(event, request_id=breaker.by, target=target, why=breaker.why, **facts)
 
     return announce
 

@@ -96,7 +96,7 @@ class Accounts:
         if not provider.free:
             attempt.cost_usd = prices.cost(provider.name, model, usage)
             if attempt.cost_usd is None:
-                self._tell_unknown(provider.name, model)
+                self._tell_unknown(exchange, provider.name, model)
         if tells:
             self._log.debug(
                 "token_cost",
@@ -106,7 +106,7 @@ class Accounts:
                 arithmetic=prices.explain(provider.name, model, usage),
             )
 
-    def _tell_unknown(self, provider: str, model: str) -> None:
+    def _tell_unknown(self, exchange: Exchange, provider: str, model: str) -> None:
         now, name = self._monotonic(), (provider, model)
         if now - self._told_at_s.get(name, -UNKNOWN_TOLD_S) < UNKNOWN_TOLD_S:
             return
@@ -115,6 +115,7 @@ class Accounts:
         self._told_at_s[name] = now
         self._log.warning(
             "price_unknown",
+            request_id=exchange.id,
             provider=provider,
             model=model[:200],
             cure=f'give "{provider}/{model[:200]}" a price in config/prices.yaml, or mark the provider free: true',

@@ -21,10 +21,11 @@ class Breaker:
     """Stops sending to a target that fails: closed → open after `failures` in a row → half-open after `open_for_s`
     with at most `probes` requests at once → closed by the first that succeeds, open again by one that fails.
 
-    `now` is monotonic, in seconds. `on_change(breaker)` hears every change of state.
+    `now` is monotonic, in seconds. `on_change(breaker)` hears every change of state; `by` is then the id of the request
+    that made it, None for an operator's hand or another gateway.
     """
 
-    __slots__ = ("_now", "_open_until", "_state", "failed", "on_change", "probing", "why")
+    __slots__ = ("_now", "_open_until", "_state", "by", "failed", "on_change", "probing", "why")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -36,6 +37,7 @@ class Breaker:
         """Probes under way."""
         self.why = ""
         """What the last failure was, in words that may be shown."""
+        self.by: str | None = None
         self.on_change: Callable[[Breaker], None] | None = None
 
     @property
@@ -50,34 +52,34 @@ class Breaker:
         """Seconds until a probe may go out; 0 when one may, or when it is closed."""
         return max(0.0, self._open_until - self._now()) if self._state == "open" else 0.0
 
-    def admit(self, probes: int) -> bool | None:
+    def admit(self, probes: int, by: str | None = None) -> bool | None:
         """Return False for an ordinary request, True for a probe, None when nothing may be sent now."""
         if self._state == "closed":
             return False
         if self._state == "open":
             if self._now() < self._open_until:
                 return None
-            self._change("half_open")
+            self._change("half_open", by)
         if self.probing >= probes:
             return None
         self.probing += 1
         return True
 
-    def succeed(self, *, probe: bool) -> None:
+    def succeed(self, *, probe: bool, by: str | None = None) -> None:
         """An attempt was answered."""
         self.release(probe=probe)
         self.failed = 0
         if probe and self._state == "half_open":
-            self._change("closed")
+            self._change("closed", by)
 
-    def fail(self, *, probe: bool, why: str, failures: int, open_for_s: float) -> bool:
+    def fail(self, *, probe: bool, why: str, failures: int, open_for_s: float, by: str | None = None) -> bool:
         """An attempt failed through the target's fault; return whether that opened the breaker."""
         self.release(probe=probe)
         self.failed += 1
         self.why = why
         opens = (probe and self._state == "half_open") or (self._state == "closed" and self.failed >= failures)
         if opens:
-            self.open_for(open_for_s)
+            self.open_for(open_for_s, by)
         return opens
 
     def release(self, *, probe: bool) -> None:
@@ -85,18 +87,18 @@ class Breaker:
         if probe and self.probing:
             self.probing -= 1
 
-    def open_for(self, seconds: float) -> None:
+    def open_for(self, seconds: float, by: str | None = None) -> None:
         """Open, or stay open, until `seconds` from now; 0: let probes through at once."""
         self._open_until = self._now() + seconds
-        self._change("open" if seconds > 0 else "half_open")
+        self._change("open" if seconds > 0 else "half_open", by)
 
     def close(self) -> None:
         """Close and forget: an operator's hand, or another gateway's probe. Probes under way give their places back."""
         self.failed = 0
         self._change("closed")
 
-    def _change(self, state: BreakerState) -> None:
-        changed, self._state = self._state != state, state
+    def _change(self, state: BreakerState, by: str | None = None) -> None:
+        changed, self._state, self.by = self._state != state, state, by
         if changed and self.on_change is not None:
             self.on_change(self)
 
