@@ -35,7 +35,7 @@ LATE_S: Final = 0.1
 """How long after its deadline a child is ended that has no head yet: what it waits for has the same deadline, and says
 more."""
 LAST_PATIENCE_S: Final = 0.2
-"""How long a child that ends while the gateway stops waits for prices."""
+"""How long a child that ends too late, or while the gateway stops, waits for prices."""
 TOLD: Final = ("x-gateway-estimated",)
 TOLD_INSIDE: Final = (*TOLD, "x-gateway-target", "x-gateway-dropped")
 """What the head of its parent's answer says of a child: of one on the parent's own route, where the answer is from."""
@@ -71,7 +71,9 @@ class ChildRoom:
     async def finish(self, exchange: Exchange, snapshot: Snapshot, leave: Callable[[], None]) -> None:
         """Account for a child that has ended, and tell every plugin."""
         gateway = self.gateway
-        patience_s = None if gateway.phase == "serving" else LAST_PATIENCE_S
+        patience_s = LAST_PATIENCE_S  # for prices that are still being loaded: who asked has a deadline
+        if gateway.phase == "serving":
+            patience_s = max(patience_s, exchange.deadline.remaining())
         await ending.finish(exchange, snapshot, self.accounts, self.clock, gateway.log, leave, at_most_s=patience_s)
 
 
@@ -255,7 +257,9 @@ class RunningChild:
         if not self._is_whole and exchange.error is None:
             exchange.error = exchange.aborted or parent.aborted or parent.error
         if exchange.error is not None:
-            exchange.outcome, exchange.status = "failed", exchange.error.status
+            exchange.outcome = "failed"
+            if self._source is None:  # else its head had come, as a client would have got it
+                exchange.status = exchange.error.status
         elif self._is_whole:
             exchange.outcome = "completed"
         else:
