@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -131,6 +132,20 @@ class Ran:
     def asked(self) -> list[Any]:
         """What upstream was sent, in order."""
         return [request.json() for request in self.upstream.requests]
+
+    async def rows(self) -> list[Any]:
+        """Return the ledger's rows, once every exchange has ended."""
+        await self.ended()
+        ledger = self.gateway.core.snapshot.ledger
+        assert ledger is not None
+        await ledger.flush()
+        return await ledger.rows()
+
+    async def ended(self) -> None:
+        """Return once nothing runs any more."""
+        while self.gateway.core.live:
+            await asyncio.sleep(0)
+        await self.gateway.settled()
 
     @property
     def steps(self) -> list[str]:
