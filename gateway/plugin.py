@@ -272,6 +272,9 @@ class Plugin:
     """Models that it will ask for, each with where its options say so (`steps[0].model`): a configuration in which no
     route takes one is refused. Known once `__init__` has run."""
 
+    files: Sequence[Path] = ()
+    """Files beside gateway.yaml that it has read, known once `__init__` has run: a change of one reloads."""
+
     name: str = ""
 
     def __init__(self, options: Mapping[str, Any], services: Services) -> None:
