@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gateway.plugin import ConfigError, Exchange, Plugin, Reply, Services, answer_events, web
@@ -57,12 +56,8 @@ class Tools(Plugin):
                 if not error.line:
                     error.problem = f"tools[{number}]: {error.problem}"
                 raise
+        self.files = self._modules.paths
         self._told: set[str] = set()
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """The Python files that tools come from: an edit of one reloads."""
-        return self._modules.paths
 
     async def start(self) -> None:
         """Ask every MCP server what it has. One that does not answer refuses nothing."""
@@ -169,7 +164,7 @@ class Tools(Plugin):
 def _checked(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     problem = problem_of(parameters)
     if problem is not None:
-        raise ConfigError(f"parameters are no JSON Schema of an object: {problem}", cure="correct the schema")
+        raise ConfigError(f"parameters: {problem}", cure="write the JSON Schema of an object")
     return parameters
 
 

@@ -73,7 +73,7 @@ def problem_of(schema: Mapping[str, Any]) -> str | None:
         return _told(error)
     kind = schema.get("type", "object")
     if kind != "object":
-        return f'arguments are an object, not "{kind}"'
+        return f'type: arguments are an object, not "{kind}"'
     return None
 
 

@@ -48,7 +48,6 @@ TOOL: Final = {
         "description": {"type": "string", "description": "What it does: by this a model chooses."},
         "parameters": {
             "type": "object",
-            "$ref": "https://json-schema.org/draft/2020-12/schema",
             "description": "JSON Schema of the arguments.",
         },
         "http": HTTP,

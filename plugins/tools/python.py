@@ -69,7 +69,7 @@ class Files:
         module.__file__ = str(path)
         sys.modules[module.__name__] = module  # where annotations and dataclasses look for what they name
         try:
-            exec(compile(source, str(path), "exec"), module.__dict__)  # the operator's own file
+            exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)  # the operator's own file
         except (Exception, SystemExit) as error:  # the file may raise anything; the operator gets its line
             sys.modules.pop(module.__name__, None)
             raise _load_error(where, path, error) from error
