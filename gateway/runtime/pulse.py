@@ -66,7 +66,7 @@ class Pulse:
         """Count an exchange that has ended and is accounted for."""
         attempts = exchange.attempts
         # An error's traceback holds all that the exchange held: of such a one nothing is kept but numbers.
-        is_plain = len(attempts) == 1 and exchange.error is None
+        is_plain = len(attempts) == 1 and exchange.error is None and not exchange.has_children
         noted = self._noted
         noted.append(
             (
@@ -74,7 +74,7 @@ class Pulse:
                 exchange.first_token_at_s if exchange.request.stream else None, exchange.status,
                 exchange.outcome, exchange.route, exchange.parent_id is None, exchange.admitted,
                 attempts if is_plain else [_tried(each) for each in attempts],
-                -1.0 if is_plain else waited_s(attempts),
+                -1.0 if is_plain else waited_s(exchange.all_attempts),
             )
         )  # fmt: skip
         if len(noted) >= FOLDED_AT and not self._folding:
