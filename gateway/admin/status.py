@@ -1,9 +1,14 @@
-"""How the processes of a group are together."""
+"""How a gateway is: what runs, and how the processes of its group are together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from aiohttp import web
+
+from gateway import __version__
+from gateway.admin.desk import Desk
 
 WORST = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -35,3 +40,30 @@ def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any
         **{name: one[name] + other[name] for name in ("in_flight", "attempts", "failures")},
         "first_token_s": max(firsts, default=None),
     }
+
+
+async def facts(desk: Desk) -> dict[str, Any]:
+    """Return which configuration runs and how busy it is."""
+    gateway = desk.gateway
+    snapshot = gateway.snapshot
+    return {
+        "version": __version__,
+        "digest": snapshot.config.digest,
+        "reloads": desk.reloader.reloads,
+        "last_reload_failed": gateway.last_reload_failed,
+        "routes": [running.route.name for running in snapshot.routes],
+        "providers": [
+            {"name": each.name, "dialect": each.dialect, "enabled": each.enabled}
+            for each in snapshot.providers.values()
+        ],
+        **merged(await gateway.group.gather("status"), await gateway.group.gather("lag")),
+    }
+
+
+def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
+    """Return the path."""
+
+    async def tell(_: web.Request) -> web.Response:
+        return web.json_response(await facts(desk))
+
+    return (web.get("/api/status", tell),)
