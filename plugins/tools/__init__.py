@@ -73,10 +73,12 @@ class Tools(Plugin):
         return Paths(self._tools, self.services.log).routes()
 
     async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
-        """Offer the tools, and run what the model asks for. A child exchange, and what the client tied to tools of its
-        own, goes on as it is."""
-        endpoint = exchange.request.endpoint
-        if exchange.route is None or endpoint is None or not endpoint.is_chat or exchange.parent_id is not None:
+        """Offer the tools, and run what the model asks for. A child exchange, what the client tied to tools of its own,
+        and a model that another plugin answers (a route without targets: a workflow), go on as they are."""
+        endpoint, route = exchange.request.endpoint, exchange.route
+        if route is None or not route.targets or exchange.parent_id is not None:
+            return await call_next(exchange)
+        if endpoint is None or not endpoint.is_chat:
             return await call_next(exchange)
         tools = self._tools()
         if not tools:

@@ -118,7 +118,7 @@ def refuse_what_no_step_takes(exchange: Exchange) -> None:
     request = exchange.request
     fields = request.fields or {}
     for name in ("tools", "functions"):
-        # What the client wrote: a plugin that stands before this one may have offered tools of its own.
+        # What the client wrote: a plugin that stands before this one may have added to `exchange.chat`.
         if bytes(fields.get(name, b"")).strip() not in _NOTHING:
             raise BadRequest(f'"{request.model}" is a workflow: it takes no tools', param=name)
     if exchange.chat.n not in (None, 1):
