@@ -14,22 +14,27 @@ from tests.children.flows import ASKED, CHAT, FLOW, ONCE, family, steps_of
 DIALECTS = ("openai", "anthropic", "responses", "ollama")
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["routed", "inside"])
-async def test_a_child_ends_as_a_request_would_and_its_parent_used_nothing(inside: bool) -> None:
-    names = [name for name in ENDINGS if name != "unknown"]  # which ends before any plugin is asked
-    pairs = [(client, up) for client in DIALECTS for up in DIALECTS]
-    asked = [(client, f"{up}-{name}") for client, up in pairs for name in names]
+async def test_a_child_ends_as_a_request_would_and_its_parent_used_nothing() -> None:
     async with ScriptedUpstream(answer) as upstream:
-        text = config(upstream.url).replace("plugins: [", f"plugins: [once: {{inside: {str(inside).lower()}}}, ")
-        async with running_gateway(text, files=PRICES, plugins={"once": ONCE}, log_level="error") as gateway:
-            await asyncio.gather(*(end(gateway, *asked[number], f"r{number}") for number in range(len(asked))))
-            rows = await rows_of(gateway)
+        await asyncio.gather(all_end(upstream.url, "false", 1), all_end(upstream.url, "true", 2))
+
+
+async def all_end(url: str, inside: str, turn: int) -> None:
+    """Let clients of every dialect ask for upstreams of their own and of the dialect that comes `turn` later."""
+    names = [name for name in ENDINGS if name != "unknown"]  # which ends before any plugin is asked
+    pairs = [(client, (DIALECTS * 2)[at + to]) for at, client in enumerate(DIALECTS) for to in (0, turn)]
+    asked = [(client, f"{up}-{name}") for client, up in pairs for name in names]
+    text = config(url).replace("plugins: [", f"plugins: [once: {{inside: {inside}}}, ")
+    async with running_gateway(text, files=PRICES, plugins={"once": ONCE}, log_level="error") as gateway:
+        ids = [f"r{inside}{number}" for number in range(len(asked))]
+        await asyncio.gather(*(end(gateway, *each, id) for each, id in zip(asked, ids, strict=True)))
+        rows = await rows_of(gateway)
     parents = {row.request_id: row for row in rows if row.parent_id is None}
     children = {row.request_id: row for row in rows if row.parent_id is not None}
     assert len(rows) == 2 * len(asked) and len(parents) == len(children) == len(asked)
     told = []
-    for number, (client, model) in enumerate(asked):
-        child, parent = children[f"r{number}"], parents[f"r{number}"]
+    for (client, model), id in zip(asked, ids, strict=True):
+        child, parent = children[id], parents[id]
         told.append(wrong(child, client, model))
         assert child.parent_id == parent.exchange_id
         assert (parent.prompt_tokens, parent.completion_tokens, parent.attempts) == (0, 0, 0)

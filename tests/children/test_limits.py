@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.runtime.group import opened
-from gateway.testing import Gate, RunningGateway, ScriptedUpstream, Send, reply_json, running_gateway
+from gateway.testing import Gate, RunningGateway, ScriptedUpstream, Step, reply_json, running_gateway
 from tests.accounting.endings import IN, OUT, PRICES, answer, rows_of, whole
 from tests.children.flows import ASKED, CHAT, FLOW, ONCE
 
@@ -99,10 +99,7 @@ async def test_a_token_limit_a_budget_and_the_ledger_count_each_token_once(way: 
 
 async def test_children_take_no_request_limit_no_place_and_are_not_in_flight() -> None:
     gate = Gate()
-    held = [
-        gate,
-        Send(b"".join(each.data for each in reply_json(whole("openai", told=True)) if isinstance(each, Send))),
-    ]
+    held: list[bytes | Step] = [gate, *reply_json(whole("openai", told=True))]
     limits = "rate_limit: {limits: [{per: key, requests: 2/week, concurrency: 1}]}"
     async with ScriptedUpstream(lambda _: held) as upstream:
         text = config(upstream.url, limits, "flow") + "\n        server: {max_in_flight: 1}"
