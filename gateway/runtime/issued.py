@@ -107,7 +107,7 @@ def as_written(value: MoneyRate | Rate | int) -> str | int:
     if isinstance(value, MoneyRate):
         return f"${value.amount_usd:f}/{value.period}"
     if isinstance(value, Rate):
-        return f"{value.amount}/{PERIODS[value.period_s]}"
+        return f"{value.amount}/{PERIODS.get(value.period_s) or f'{value.period_s:g}s'}"
     return value
 
 
