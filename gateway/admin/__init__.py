@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import hdrs, web
 
-from gateway.admin import configuration, files, live, login, overview, status
+from gateway.admin import configuration, files, keys, live, login, overview, sessions, status, usage
 from gateway.admin.answers import problem, refusal, refused, sealed
 from gateway.admin.desk import TEMPLATES, Desk, Templates
 from gateway.admin.doorman import DOORMAN, Doorman
@@ -22,6 +22,9 @@ ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = (
     live.routes,
     status.routes,
     configuration.routes,
+    keys.routes,
+    sessions.routes,
+    usage.routes,
 )
 """Pages and paths, a module each: its `routes`."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
