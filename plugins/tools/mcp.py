@@ -49,7 +49,6 @@ class Connection:
         self._number = 0
         self._beside: set[asyncio.Task[Any]] = set()
         self.is_open = False
-        self.tells_changes = False
 
     async def open(self, max_bytes: int) -> None:
         """Begin a session. Raises: ToolFailed."""
@@ -60,8 +59,6 @@ class Connection:
         if version not in KNOWN:
             raise ToolFailed(f"its server speaks {cleaned(str(version), 40)}, which is not known here")
         self._session["mcp-protocol-version"] = str(version)
-        tools = (answer.get("capabilities") or {}).get("tools") or {}
-        self.tells_changes = isinstance(tools, dict) and bool(tools.get("listChanged"))
         await self._tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
         self.is_open = True
 
@@ -70,15 +67,19 @@ class Connection:
         return await self._ask(method, params, max_bytes)
 
     async def listen(self) -> bool:
-        """Take what the server says unasked until its stream ends; False when it has none. Raises: ToolFailed."""
+        """Take what the server says unasked until its stream ends; False when it never has one. Raises: ToolFailed.
+
+        Asked for whatever the server says that it can do: the `mcp` package's own server tells of changes there
+        although it says that it does not.
+        """
         headers = {**self._own, **self._session, "accept": "text/event-stream"}
         try:
             async with self._http().get(
                 self._url, headers=headers, allow_redirects=False, timeout=NO_LIMIT
             ) as response:
                 if response.status != 200 or response.content_type != "text/event-stream":
-                    return False
-                async for message in messages(response, None):
+                    return response.status != 405
+                async for message in messages(response, None, self.secrets):
                     self._take_unasked(message)
         except (ClientError, OSError) as error:
             raise ToolFailed(f"its server left ({type(error).__name__})") from error
@@ -126,7 +127,7 @@ class Connection:
             self.is_open = False
             raise SessionGone
         if kind == "text/event-stream" and response.status == 200:
-            async for message in messages(response, max_bytes):
+            async for message in messages(response, max_bytes, self.secrets):
                 yield message
             return
         if kind == "application/json":  # with 4xx too: there it may say what was wrong

@@ -26,6 +26,8 @@ MOST_PAGES: Final = 100
 MOST_TOOLS: Final = 1000
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
+DEAF_S: Final = 5.0
+"""How long a server that ends the stream of what it says unasked is left alone."""
 _ODD: Final = re.compile("[^A-Za-z0-9_-]")
 _LONGEST_NAME: Final = 64
 
@@ -42,21 +44,23 @@ class Server:
         self._connection = Connection(options["mcp"], options["headers"], http, self._look_again)
         self._opening = asyncio.Lock()
         self._again = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._is_lost = False
+        self._keeping: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._is_lost = self._is_deaf = False
         self.tools: tuple[Tool, ...] = ()
 
     async def start(self) -> None:
         """Ask what it has, and keep asking. One that is down is told at WARNING, and tried again."""
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks.append(asyncio.create_task(self._keep(first)))
+        self._keeping = asyncio.create_task(self._keep(first))
         await asyncio.wait([first], timeout=START_S)
 
     async def close(self) -> None:
         """End the session."""
-        for task in self._tasks:
+        tasks = [task for task in (self._keeping, self._listening) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._connection.close()
 
     async def call(self, name: str, arguments: dict[str, Any]) -> Result:
@@ -96,8 +100,8 @@ class Server:
                 if self._is_lost:
                     self._log.info("mcp_server_back", server=self._shown, tools=len(self.tools))
                 self._is_lost, pause_s, wait_s = False, FIRST_PAUSE_S, self._refresh_s
-                if self._connection.tells_changes and len(self._tasks) == 1:
-                    self._tasks.append(asyncio.create_task(self._listen()))
+                if self._listening is None or (self._listening.done() and not self._is_deaf):
+                    self._listening = asyncio.create_task(self._listen())
             except (ToolFailed, SessionGone, TimeoutError) as error:
                 if not self._is_lost:
                     reason = str(error) or type(error).__name__
@@ -111,13 +115,14 @@ class Server:
                     await self._again.wait()
 
     async def _listen(self) -> None:
-        """Hear what the server says unasked, as long as it offers that; a stream that ends is opened again."""
-        while True:
-            with contextlib.suppress(ToolFailed):
-                if self._connection.is_open and not await self._connection.listen():
-                    return
-            await asyncio.sleep(min(FIRST_PAUSE_S, self._refresh_s))
-            self._again.set()  # what was said in between was not heard
+        """Hear what the server says unasked until that ends; then the tools are listed, and it is heard, again."""
+        try:
+            self._is_deaf = not await self._connection.listen()
+        except ToolFailed:
+            self._is_deaf = False
+        if not self._is_deaf:
+            await asyncio.sleep(DEAF_S)
+            self._again.set()
 
     async def _list(self) -> None:
         await self._open()

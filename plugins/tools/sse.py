@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 from aiohttp import ClientResponse
 
+from .http import without
 from .registry import ToolFailed
 
 
-async def messages(response: ClientResponse, max_bytes: int | None) -> AsyncIterator[dict[str, Any]]:
-    """Yield the messages of an event stream as they come. Raises: ToolFailed once one is over `max_bytes`, or all
-    together are; None is no limit for all, and a megabyte for one."""
+async def messages(
+    response: ClientResponse, max_bytes: int | None, secrets: tuple[bytes, ...]
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield the messages of an event stream as they come, `secrets` blotted out. Raises: ToolFailed once one is over
+    `max_bytes`, or all together are; None is no limit for all, and a megabyte for one."""
     held, total = bytearray(), 0
     async for piece in response.content.iter_any():
         held += piece.replace(b"\r\n", b"\n")  # one cut in two leaves a \r, which `data` takes off
@@ -23,7 +26,7 @@ async def messages(response: ClientResponse, max_bytes: int | None) -> AsyncIter
             raise ToolFailed(f"its result is over {max_bytes or 1024 * 1024} bytes, the most that is taken")
         while (end := _end(held)) is not None:
             event, held = bytes(held[: end[0]]), held[end[1] :]
-            for message in of_event(event):
+            for message in of_event(without(secrets, event)):
                 yield message
 
 
