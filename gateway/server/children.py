@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -15,7 +16,7 @@ from gateway.chain import Chain, as_gateway_error
 from gateway.chat import ChatReply, ChatRequest, Event, Failure, Start, Stop
 from gateway.dialects.endpoints import Endpoint
 from gateway.dialects.table import DIALECTS
-from gateway.errors import GatewayError, InternalError, ModelNotFound, UpstreamError
+from gateway.errors import ClientLeft, GatewayError, InternalError, ModelNotFound, UpstreamError
 from gateway.exchange import Deadline, Exchange, Reply
 from gateway.fold import events_of, fold
 from gateway.plugin import Clock
@@ -34,6 +35,8 @@ DEEPEST: Final = 8
 LATE_S: Final = 0.1
 """How long after its deadline a child is ended that has no head yet: what it waits for has the same deadline, and says
 more."""
+LETTING_GO_S: Final = 1.0
+"""How long a plugin may take to let go of a child whose parent has ended."""
 LAST_PATIENCE_S: Final = 0.2
 """How long a child that ends too late, or while the gateway stops, waits for prices."""
 TOLD: Final = ("x-gateway-estimated",)
@@ -96,6 +99,8 @@ class RunningChild:
         self._is_asked = self._is_whole = self._is_complete = False
         self._source: AsyncIterator[Event] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.exchange: Exchange = parent
 
     # --- its block ---------------------------------------------------------------------------------
@@ -188,6 +193,7 @@ class RunningChild:
         """Wait for `work`, which `exchange.abort` may end. Raises: GatewayError; what it was is noted."""
         exchange = self.exchange
         task = exchange.task = asyncio.current_task()
+        self._idle.clear()
         try:
             return await work
         except asyncio.CancelledError:
@@ -201,6 +207,7 @@ class RunningChild:
             raise failure from error
         finally:
             exchange.task = None
+            self._idle.set()
 
     async def _head(self) -> ChatReply | AsyncIterator[Event]:
         """Return the answer, or where its events come from. Raises: what kept it from coming."""
@@ -254,13 +261,17 @@ class RunningChild:
             self._leave()
             return
         parent = self._parent
+        if not self._idle.is_set():  # it runs in a task of the plugin's that nobody waits for: its parent has ended
+            exchange.abort(ClientLeft("the exchange that asked has ended"))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), LETTING_GO_S)
         if not self._is_whole and exchange.error is None:
-            exchange.error = exchange.aborted or parent.aborted or parent.error
-        if exchange.error is not None:
+            exchange.error = parent.aborted or parent.error
+        if exchange.error is not None and not isinstance(exchange.error, ClientLeft):
             exchange.outcome = "failed"
             if self._source is None:  # else its head had come, as a client would have got it
                 exchange.status = exchange.error.status
-        elif self._is_whole:
+        elif self._is_whole and exchange.error is None:
             exchange.outcome = "completed"
         else:
             exchange.outcome, exchange.status = "disconnected", 499

@@ -29,14 +29,12 @@ LEAKS = """
             if exchange.route is None or exchange.parent is not None:
                 return await call_next(exchange)
             self.leaked = asyncio.create_task(self.ask(exchange))
-            while "asked" not in exchange.notes:
-                await asyncio.sleep(0)
+            await self.services.lasting("go", asyncio.Event).wait()
             return Reply(200, {"content-type": "application/json"}, b"{}")
 
         async def ask(self, exchange):
             chat = ChatRequest(dialect="openai_chat", model="openai-never", messages=exchange.chat.messages)
             async with self.services.gateway.child(exchange, chat) as child:
-                exchange.notes["asked"] = True
                 try:
                     await child.reply()
                 except Exception as error:
@@ -237,9 +235,15 @@ async def test_a_child_that_nobody_waits_for_ends_with_its_parent() -> None:
     async with ScriptedUpstream(answer) as upstream:
         text = config(upstream.url, "access_log, leaks")
         async with running_gateway(text, files=PRICES, plugins=PLUGINS) as gateway:
-            assert (await gateway.post(CHAT, {**ASKED, "model": "openai-plain"})).status == 200
+            asking = asyncio.create_task(gateway.post(CHAT, {**ASKED, "model": "openai-plain"}))
+            await arrived(upstream)
+            gateway.core.lasting.get("plugin leaks: go", asyncio.Event).set()
+            assert (await asking).status == 200
             parent, children = await family(gateway)
             assert gateway.core.generation.live == 0
+            await upstream.connections[0].peer_closed.wait()
+            [line] = gateway.events("leak_ended")
+            assert line["error"] == "ClientLeft"
     assert parent.outcome == "completed" and [row.outcome for row in children] == ["disconnected"]
 
 
