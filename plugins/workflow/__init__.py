@@ -50,11 +50,7 @@ class Workflow(Plugin):
 
     def __init__(self, options: Mapping[str, Any], services: Services) -> None:
         super().__init__(options, services)
-        if importlib.util.find_spec("langgraph") is None:
-            raise ConfigError(
-                "workflow needs LangGraph, which is not installed",
-                cure='install the extra: pip install "llm-gateway[workflow]"',
-            )
+        refuse_without_langgraph()
         self._written = {
             name: written(name, given, services.home, f"workflows.{name}")
             for name, given in options["workflows"].items()
@@ -111,6 +107,17 @@ class Workflow(Plugin):
         run: Run | None = exchange.notes.pop("workflow run", None)
         if run is not None and run.forget is not None:
             await run.forget(run.thread, is_done=exchange.outcome == "completed")
+
+
+def refuse_without_langgraph() -> None:
+    """Raises: ConfigError. Nothing is imported but the namespace that LangGraph's packages share."""
+    try:
+        if importlib.util.find_spec("langgraph.graph") is not None:
+            return
+    except ModuleNotFoundError:
+        pass
+    cure = 'install the extra: pip install "llm-gateway[workflow]"'
+    raise ConfigError("workflow needs LangGraph, which is not installed", cure=cure)
 
 
 def refuse_what_no_step_takes(exchange: Exchange) -> None:

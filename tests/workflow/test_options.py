@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,8 +127,10 @@ def test_prompts_of_the_home_go_before_the_standard_ones(tmp_path: Path) -> None
 
 CHECKED = """
 import sys
+if sys.argv[2:]:
+    sys.modules[sys.argv[2]] = None  # as where it is not installed
 from gateway.cli import gateway
-gateway(["check", sys.argv[1]], standalone_mode=False)
+gateway(["check", sys.argv[1]], standalone_mode=bool(sys.argv[2:]))
 print("modules:", *sys.modules)
 """
 
@@ -136,4 +139,14 @@ async def test_a_check_loads_nothing_of_langgraph(tmp_path: Path) -> None:
     check(tmp_path, config(CHAIN + TEAM, "http://127.0.0.1:1"))
     printed = await run(sys.executable, "-c", CHECKED, str(tmp_path))  # a process of its own: this one may have it
     assert "workflow" in printed
-    assert not {"langgraph", "langchain_core", "langsmith"} & set(printed.rpartition("modules:")[2].split())
+    assert not {"langgraph.graph", "langchain_core", "langsmith"} & set(printed.rpartition("modules:")[2].split())
+
+
+@pytest.mark.parametrize("missing", ["langgraph", "langgraph.graph"])
+async def test_without_the_extra_the_plugins_entry_says_what_to_install(tmp_path: Path, missing: str) -> None:
+    check(tmp_path, config(CHAIN, "http://127.0.0.1:1"))
+    with pytest.raises(AssertionError) as refused:
+        await run(sys.executable, "-c", CHECKED, str(tmp_path), missing)
+    said = " ".join(str(refused.value).split())
+    assert re.search(r"gateway\.yaml:\d+:\d+: plugins\[1\]: workflow needs LangGraph", said)
+    assert 'pip install "llm-gateway[workflow]"' in said
