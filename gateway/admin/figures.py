@@ -66,6 +66,11 @@ def seconds(value: float | None) -> str:
     return f"{whole} s"
 
 
+def age(value: float | None) -> str:
+    """Return a span that grows while it is seen: always with a tenth, so that it does not jump."""
+    return DASH if value is None else f"{value:.1f} s" if value < 59.95 else seconds(value)
+
+
 def money(value: str | Decimal | float | None) -> str:
     """Return dollars: two digits after the point from a dollar on, four below, and what a tiny sum needs."""
     if value is None:
@@ -123,6 +128,6 @@ def shown(context: Context, path: str, form: str) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "count": count, "rate": rate, "share": share, "ms": ms, "seconds": seconds, "money": money, "iso": iso,
+    "count": count, "rate": rate, "share": share, "ms": ms, "seconds": seconds, "age": age, "money": money, "iso": iso,
     "utc": utc, "day": day, "ago": ago,
 }  # fmt: skip

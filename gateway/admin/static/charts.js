@@ -1,5 +1,5 @@
 // Charts: an element with data-chart='{"at": [unix seconds], "series": [{"label", "tone": 1..6, "values", "kind"}],
-// "form", "stacked", "sync", "span"}' is drawn by uPlot below a key that tells the values under the cursor, else the
+// "form", "stacked", "sync", "span", "smooth"}' is drawn by uPlot below a key that tells the values under the cursor, else the
 // last ones. `element.chart.push(at, values)` appends points and forgets the oldest, so that hours cost no memory.
 "use strict";
 {
@@ -65,7 +65,7 @@
         scales: { x: { time: true, range: (_plot, from, to) => this.byDay ? [from - this.width() / 2, to + this.width() / 2] : [from, to] },
           y: { range: (_plot, _from, to) => [0, to > 0 ? to * 1.08 : 1] } },
         axes: [
-          { stroke: line, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 48,
+          { stroke: line, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 40,
             values: (_plot, splits) => splits.map((each) => this.byDay ? day(each) : clock(each, false)),
             ...(this.byDay ? { splits: () => this.days() } : {}) },
           { stroke: line, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 52, gap: 6, space: 36,
@@ -90,7 +90,8 @@
 
     // What uPlot draws: in a stacked chart the sums, the highest first so that the lower ones cover it.
     drawn() {
-      if (!this.spec.stacked) return [this.at, ...this.values];
+      this.shown = this.spec.smooth > 1 ? this.values.map((list) => this.smooth(list)) : this.values;
+      if (!this.spec.stacked) return [this.at, ...this.shown];
       const sums = [];
       for (const each of this.values) {
         const below = sums.at(-1);
@@ -99,10 +100,20 @@
       return [this.at, ...sums.reverse()];
     }
 
+    // The mean of so many points before each: what happens once in a while is seen as a rate, not as a spike.
+    smooth(list) {
+      const most = this.spec.smooth;
+      let sum = 0;
+      return list.map((value, index) => {
+        sum += (value ?? 0) - (index >= most ? list[index - most] ?? 0 : 0);
+        return Math.max(0, sum / Math.min(most, index + 1));
+      });
+    }
+
     tell(index) {
       const at = index ?? this.at.length - 1;
       this.told.forEach((value, each) => {
-        const list = this.values[each];
+        const list = this.shown[each];
         let shown = list[at];
         if (index === null) for (let back = at; shown == null && back >= 0; back -= 1) shown = list[back];
         value.textContent = format[this.form](shown ?? null);

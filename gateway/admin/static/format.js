@@ -36,6 +36,7 @@ const format = (() => {
     }
     return whole + " s";
   };
+  const age = (value) => (value == null ? dash : value < 59.95 ? value.toFixed(1) + " s" : seconds(value));
   const ms = (value) => {
     if (value == null) return dash;
     if (value < 999.5) return value.toFixed(value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2) + " ms";
@@ -56,5 +57,5 @@ const format = (() => {
     return past > 0 ? told + " ago" : "in " + told;
   };
   const text = (value) => (value == null || value === "" ? dash : String(value));
-  return { count, rate, share, seconds, ms, money, ago, text };
+  return { count, rate, share, seconds, age, ms, money, ago, text };
 })();

@@ -29,7 +29,7 @@
     if (list.length !== rows.size || list.some((each) => !rows.has(each.target))) return fresh();
     for (const each of list) {
       const row = rows.get(each.target);
-      for (const cell of row.querySelectorAll("[data-t]")) put(cell, format[cell.dataset.f](each[cell.dataset.t]));
+      for (const cell of row.querySelectorAll("[data-t]")) put(cell, format[cell.dataset.f](each.attempts || cell.dataset.t !== "error_share" ? each[cell.dataset.t] : null));
       badge(row.querySelector("[data-breaker]"), ...(each.enabled ? breakers[each.breaker] : ["disabled", ""]));
       const operator = row.querySelector("[data-operator]");
       operator.hidden = !each.operator;

@@ -1,0 +1,85 @@
+"""Take the pictures of docs/images: `python -m tests.admin.screenshots [--seconds 300] [--pages overview requests …]`.
+
+A gateway in this process, upstreams that are slow and fail as real ones do, five minutes of traffic and thirty days of
+rows; then each page in both themes, wide and narrow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from playwright.async_api import Browser
+
+from tests.admin.browser import opened, started
+from tests.admin.demo import Demo, demo
+from tests.imports import ROOT
+
+FOLDER = ROOT / "docs" / "images"
+MOST_BYTES = 300_000
+PAGES = {
+    "overview": "/", "requests": "/requests", "request": "", "routes": "/routes", "route": "/routes/smart",
+    "keys": "/keys", "usage": "/usage", "sessions": "/sessions", "playground": "/playground",
+    "configuration": "/configuration",
+}  # fmt: skip
+SIZES: tuple[tuple[str, int, int], ...] = (("", 1440, 900), ("-narrow", 390, 844))
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+async def one_to_show(running: Demo) -> str:
+    """Return the page of the newest request that needed two attempts."""
+    ledger = running.gateway.core.snapshot.ledger
+    assert ledger is not None
+    await ledger.flush()
+    rows = await ledger.rows(at_most=2000)
+    chosen = next((row for row in rows if row.attempts > 1 and row.tries and row.status == 200), rows[0])
+    return f"/requests/{chosen.exchange_id}"
+
+
+async def take(browser: Browser, running: Demo, folder: Path, names: Sequence[str], whole: bool) -> None:
+    """Write a picture of each page, width and theme."""
+    one = await one_to_show(running)
+    for suffix, width, _height in SIZES:
+        for theme in THEMES:
+            async with opened(browser, running.url, width=width, theme=theme) as seen:
+                for name in names:
+                    status = await seen.go(PAGES[name] or one)
+                    if status != 200:
+                        print(f"{name}: {status}, left out")  # noqa: T201
+                        seen.wrong.clear()
+                        continue
+                    await asyncio.sleep(2.5 if name == "overview" else 0.5)
+                    for wide in await seen.overflow():
+                        print(f"{name} {width} {theme}: {wide}")  # noqa: T201
+                    path = folder / f"{name}{suffix}{'' if theme == 'light' else '-dark'}.png"
+                    await seen.page.screenshot(path=path, full_page=whole)
+                    size = path.stat().st_size
+                    print(f"{path.name}: {size:,} bytes{', too large' if size > MOST_BYTES else ''}")  # noqa: T201
+
+
+async def main(seconds: float, names: Sequence[str], folder: Path, whole: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    async with demo(pace=1.0) as running, started() as browser:
+        await running.seed(30_000, 30)
+        traffic = asyncio.create_task(running.traffic(9.0))
+        try:
+            await asyncio.sleep(seconds)
+            await take(browser, running, folder, names, whole)
+        finally:
+            traffic.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await traffic
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=300.0, help="how long traffic runs first")
+    parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--whole", action="store_true", help="the whole page rather than a window of it")
+    given = parser.parse_args()
+    asyncio.run(main(given.seconds, given.pages, given.folder, given.whole))
