@@ -11,7 +11,21 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import hdrs, web
 
-from gateway.admin import configuration, files, keys, live, login, overview, sessions, status, usage
+from gateway.admin import (
+    configuration,
+    explain,
+    files,
+    keys,
+    live,
+    login,
+    one_request,
+    overview,
+    requests,
+    routes,
+    sessions,
+    status,
+    usage,
+)
 from gateway.admin.answers import problem, refusal, refused, sealed
 from gateway.admin.desk import TEMPLATES, Desk, Templates
 from gateway.admin.doorman import DOORMAN, Doorman
@@ -20,11 +34,15 @@ from gateway.errors import GatewayError
 ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = (
     overview.routes,
     live.routes,
+    requests.routes,
+    one_request.routes,
     status.routes,
     configuration.routes,
     keys.routes,
     sessions.routes,
     usage.routes,
+    routes.routes,
+    explain.routes,
 )
 """Pages and paths, a module each: its `routes`."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

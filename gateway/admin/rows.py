@@ -1,7 +1,8 @@
 """Pages of the ledger's rows, each found quickly, whatever is asked for.
 
-Most filters have an index, or sums that tell where to look. How a request was made (`dialect`, `stream`) has none:
-there a page looks at so many rows at most, and says how far back that was.
+Most filters have an index, or sums that tell where to look. How a request was made (`dialect`, `stream`) has none, and
+of two common things that seldom meet (an error and a route, say) no index tells where: there a page looks at so many
+rows at most, and says how far back that was.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from gateway.plugin import Ledger, Row
 from gateway.pricing import plain
 
 SCANNED: Final = ("dialect", "stream")
-MOST_SCANNED: Final = 60_000
+MOST_SCANNED: Final = 25_000
+"""Rows that lie side by side."""
+MOST_FETCHED: Final = 8_000
+"""Rows that an index finds one by one."""
 HOUR_S: Final = 3600.0
 DAY_S: Final = 86_400.0
 _SUMMED: Final = ("principal", "model", "target", "provider", "route", "status", "outcome")
@@ -34,11 +38,14 @@ async def page(ledger: Ledger, sought: Sought, now: float) -> tuple[list[Row], f
         if not filters["status"]:
             return [], None
     since, back_to = sought.since, None
-    if any(name in filters for name in SCANNED):
-        back_to = await _least(ledger, filters, sought, now)
-        since = back_to if since is None or (back_to is not None and back_to > since) else since
-        if back_to is not None and sought.since is not None and back_to <= sought.since:
-            back_to = None
+    if any(name in filters for name in SCANNED) or ("error_code" in filters and len(filters) > 1):
+        if filters.get("outcome") == "completed" and "error_code" in filters:
+            return [], None  # what has completed met no error
+        there, back_to = await _least(ledger, filters, sought, now)
+        if not there:
+            return [], None
+        if back_to is not None:
+            since = back_to if since is None else max(since, back_to)
     if since is not None or sought.until is not None:
         filters["ts"] = (since, sought.until)
     rows = await ledger.rows(filters=filters, at_most=sought.limit + 1, before=sought.cursor)
@@ -54,18 +61,26 @@ async def _statuses(ledger: Ledger, sought: Sought) -> list[int]:
     return sorted(found)
 
 
-async def _least(ledger: Ledger, filters: Mapping[str, Any], sought: Sought, now: float) -> float | None:
-    """Return since when there are few enough rows to look at each: None for all of them."""
+async def _least(ledger: Ledger, filters: Mapping[str, Any], sought: Sought, now: float) -> tuple[bool, float | None]:
+    """Return whether any row may fit, and since when there are few enough to look at each: None for all of them."""
     until = min(each for each in (sought.until, sought.cursor and sought.cursor[0], now + HOUR_S) if each is not None)
     summed = {name: value for name, value in filters.items() if name in _SUMMED}
+    most = MOST_FETCHED if summed else MOST_SCANNED
+    if "error_code" in filters:
+        summed.setdefault("outcome", ["failed", "disconnected"])
+    there = False
     for span_s, by, step_s in zip(_LOOKS, ("hour", "day", "day"), (HOUR_S, DAY_S, DAY_S), strict=True):
+        since = max(sought.since or 0.0, until - span_s)
+        sums = await ledger.totals(by=(by,), since=since, until=until + step_s, filters=summed)
         seen = 0
-        sums = await ledger.totals(by=(by,), since=max(0.0, until - span_s), until=until + step_s, filters=summed)
         for each in sorted(sums, key=lambda one: one[by], reverse=True):
             seen += each["requests"]
-            if seen > MOST_SCANNED:
-                return float(each[by])
-    return None
+            if seen > most and (sought.since is None or each[by] > sought.since):
+                return True, float(each[by])
+        there = bool(sums)
+        if sought.since is not None and until - span_s <= sought.since:
+            break
+    return there, None
 
 
 def fits(row: Row, sought: Sought) -> bool:

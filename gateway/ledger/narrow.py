@@ -25,12 +25,15 @@ def span_of(
     """Return (from, to) in Unix seconds within which the newest `at_most` rows that fit `filters` lie; everything when
     the sums do not know these filters, None when no row fits."""
     conditions: list[ColumnElement[bool]] = []
+    others = 0
     for name, value in filters.items():
         column = _DAYS.get(_NAMES.get(name, name)) if name != "start" else None
         if column is not None and column.name in GROUPS:
             each = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
             conditions.append(column.in_([_as_summed(one) for one in each]))
-    if len(conditions) < 2:
+        else:
+            others += name != "ts"
+    if len(conditions) < (1 if others else 2):
         return float("-inf"), float("inf")
     since, until = filters.get("ts", (None, None))
     if since is not None:
@@ -46,7 +49,7 @@ def span_of(
     for number, (start, requests) in enumerate(days):
         # The newest day may lie partly behind `before`: what it holds is not counted on.
         found += int(requests) if number or not ends else 0
-        if found >= at_most:
+        if found >= at_most and not others:  # else how many of them fit the rest, the sums do not know
             return float(start), float(days[0][0] + DAY_S)
     return float(days[-1][0]), float(days[0][0] + DAY_S)
 

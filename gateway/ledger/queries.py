@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select, union_all
 
 from gateway.ledger.ledger import Row
 from gateway.ledger.narrow import span_of
@@ -19,6 +19,9 @@ _MOST_BRANCHES: Final = 50
 _C = ROWS.c
 _NOT_FILTERS: Final = frozenset({"tags", "tries"})
 _OTHER_NAMES: Final = {"model": "model_requested"}
+_OFTEN_RARE: Final = ("session", "error_code", "parent_id")
+"""Columns whose index is the best of all where a value is rare; what is, the store's own statistics do not tell."""
+_RARE: Final = 5_000
 _USUAL: Final[Mapping[str, Any]] = {"status": USUAL_STATUS, "outcome": USUAL_OUTCOME}
 
 
@@ -64,6 +67,17 @@ def targets_of(conn: Connection, provider: Any) -> list[str] | None:
     return None
 
 
+def rarest(conn: Connection, filters: Mapping[str, Any]) -> str | None:
+    """Return which of several filters so few rows fit that each of them may be looked at; None when none is known."""
+    for name in _OFTEN_RARE:
+        value = filters.get(name)
+        if isinstance(value, str) and len(filters) > 1:
+            few = select(_C.ts).where(condition(name, value)).limit(_RARE).subquery()
+            if (conn.execute(select(func.count()).select_from(few)).scalar() or 0) < _RARE:
+                return name
+    return None
+
+
 def pages(
     conn: Connection, filters: Mapping[str, Any] | None, at_most: int, before: float | tuple[float, str] | None
 ) -> list[Row]:
@@ -81,14 +95,18 @@ def pages(
     since, until = max(span[0], -inf if since is None else since), min(span[1], inf if until is None else until)
     if (since, until) != (-inf, inf):
         filters["ts"] = (since if since > -inf else None, until if until < inf else None)
-    query = page(filters, at_most, before)
+    query = page(filters, at_most, before, rarest(conn, filters))
     return [] if query is None else rows(conn, query)
 
 
 def page(
-    filters: Mapping[str, Any] | None, at_most: int, before: float | tuple[float, str] | None
+    filters: Mapping[str, Any] | None,
+    at_most: int,
+    before: float | tuple[float, str] | None,
+    rare: str | None = None,
 ) -> Select[Any] | None:
-    """Return the query for that, None when nothing can fit. Raises: ValueError."""
+    """Return the query for that, None when nothing can fit; by the index of `rare` and no other, where that is given.
+    Raises: ValueError."""
     at_most = max(0, min(at_most, MOST_ROWS))
     always: list[ColumnElement[bool]] = []
     choices: list[list[ColumnElement[bool]]] = []
@@ -99,6 +117,9 @@ def page(
             always += [_C.ts < end] if end is not None else []
         elif name == "request_id" and value is not None:
             choices.append([_by_request(text(each)) for each in _listed(value)])
+        elif rare is not None and name != rare:
+            # No column by itself, so that its index is none for this.
+            choices.append([_opaque(name, value)])
         else:
             choices.append([condition(name, each) for each in _listed(value)])
     if isinstance(before, tuple):
@@ -117,6 +138,22 @@ def page(
     parts = [select(_newest(select(ROWS), [*always, *one], at_most).subquery()) for one in itertools.product(*choices)]
     merged = union_all(*parts).subquery()
     return select(merged).order_by(merged.c.ts.desc(), merged.c.exchange_id.desc()).limit(at_most)
+
+
+def _opaque(name: str, value: Any) -> ColumnElement[bool]:
+    """Return what holds of rows that fit any of `value`, in words that no index answers."""
+    condition(name, None)  # Raises: ValueError
+    of = _C.target if name == "provider" else _C[_OTHER_NAMES.get(name, name)]
+    column: Any = func.coalesce(of, of)
+    found: list[ColumnElement[bool]] = []
+    for each in _listed(value):
+        if each is None:
+            found.append(column.is_(None))
+        elif name == "provider":
+            found.append(and_(column >= f"{each}/", column < f"{each}0"))
+        else:
+            found.append(column == (text(each) if isinstance(each, str) else each))
+    return or_(false(), *found)
 
 
 def _newest(query: Select[Any], conditions: Sequence[ColumnElement[bool]], at_most: int) -> Select[Any]:
