@@ -261,8 +261,7 @@ class _PluginMaker:
         )
 
     def of_route(self, route: RouteConfig, global_plugins: Sequence[Plugin]) -> list[Plugin]:
-        """Return the chain of a route: global plugins in their places, replaced or taken out where the route says so,
-        then the route's own."""
+        """Return a route's chain: global plugins in their places, replaced or out where it says so, then its own."""
         own = {entry.name: entry for entry in route.plugins}
         globally = {entry.name: entry for entry in self._config.plugins}
         chain: list[Plugin] = []
@@ -286,6 +285,7 @@ class _PluginMaker:
             made = self.make(entry, entry.options, route.name)
             if made is not None:
                 chain.append(made)
+                refuse_models(made, None, entry.place, self.errors)
         for plugin in (*global_plugins, *chain):
             place = next((entry.place for entry in route.plugins if entry.name == plugin.name), None)
             if place is not None and [hook for hook in HOOKS if overrides(plugin, hook)] == ["identify"]:
