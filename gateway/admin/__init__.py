@@ -24,6 +24,7 @@ from gateway.admin import (
     routes,
     sessions,
     status,
+    targets,
     usage,
 )
 from gateway.admin.answers import problem, refusal, refused, sealed
@@ -36,6 +37,7 @@ ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = (
     live.routes,
     requests.routes,
     one_request.routes,
+    targets.routes,
     status.routes,
     configuration.routes,
     keys.routes,
