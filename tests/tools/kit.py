@@ -24,7 +24,7 @@ version: 1
 {top}
 plugins: [{before}{{tools: {options}}}]
 providers: {{up: {{dialect: openai_chat, base_url: "{url}/v1", api_key: k, free: true}}}}
-routes: [{{name: all, targets: ["up/*"]}}]
+routes: [{{name: all, targets: ["up/*"], retry: {{attempts: 1}}}}]
 """
 ADD = '''
     def add(a: int, b: int = 1) -> int:
