@@ -17,6 +17,7 @@ from gateway.admin.keychange import Changes
 from gateway.admin.remains import remains
 from gateway.errors import BadRequest, GatewayError, NotFound, StateLost
 from gateway.ledger.ledger import Ledger
+from gateway.pricing import plain
 
 PER_PAGE: Final = 50
 DAYS: Final = 30
@@ -144,7 +145,7 @@ async def _used(ledger: Ledger, names: Sequence[str], since: float) -> dict[str,
     return {
         name: {
             "requests": by[name]["requests"] if name in by else 0,
-            "cost_usd": f"{by[name]['cost_usd'] if name in by else Decimal(0):f}",
+            "cost_usd": plain(by[name]["cost_usd"] if name in by else Decimal(0)),
             "unpriced": by[name]["unpriced"] if name in by else 0,
             "last_used_at": rows[0].ts if rows else None,
         }
@@ -217,7 +218,7 @@ async def _by_day(ledger: Ledger, name: str, now: float) -> list[dict[str, Any]]
             "requests": sums[day]["requests"] if day in sums else 0,
             "failed": sums[day]["failed"] if day in sums else 0,
             "tokens": sums[day]["prompt_tokens"] + sums[day]["completion_tokens"] if day in sums else 0,
-            "cost_usd": f"{sums[day]['cost_usd'] if day in sums else Decimal(0):f}",
+            "cost_usd": plain(sums[day]["cost_usd"] if day in sums else Decimal(0)),
             "unpriced": sums[day]["unpriced"] if day in sums else 0,
         }
         for day in range(since, today + 1, DAY_S)

@@ -17,6 +17,7 @@ from gateway.admin.sheet import csv_of
 from gateway.admin.spans import NAMED, Span, span_of
 from gateway.errors import BadRequest, StateLost
 from gateway.ledger.ledger import Ledger
+from gateway.pricing import plain
 
 GROUPS: Final = ("principal", "model", "provider", "route", "target", "day", "hour")
 FILTERS: Final = ("principal", "model", "provider", "route", "target", "outcome", "status")
@@ -137,7 +138,10 @@ async def facts(ledger: Ledger, question: Question, *, chart: bool = True) -> di
     no part of it. Raises: BadRequest, StateLost.
     """
     span, by, wanted = question.span, question.by, question.wanted()
-    sums = await ledger.totals(by=[by], since=span.since, until=span.until, filters=wanted)
+    asked = [ledger.totals(by=[by], since=span.since, until=span.until, filters=wanted)]
+    if chart:
+        asked.append(ledger.totals(by=[span.step], since=span.since, until=span.until, filters=wanted))
+    sums, *whole = await asyncio.gather(*asked)
     rows = [_row(each, each[by], by) for each in sums]
     _sort(rows, question)
     found = {
@@ -150,29 +154,29 @@ async def facts(ledger: Ledger, question: Question, *, chart: bool = True) -> di
         "total": _row(added(sums), None, by),
     }
     if chart:
-        found["chart"] = await _chart(ledger, question, wanted, sums)
+        found["chart"] = await _chart(ledger, question, wanted, sums, whole[0])
     return found
 
 
 async def _chart(
-    ledger: Ledger, question: Question, wanted: Mapping[str, Any], sums: Sequence[Mapping[str, Any]]
+    ledger: Ledger,
+    question: Question,
+    wanted: Mapping[str, Any],
+    sums: Sequence[Mapping[str, Any]],
+    whole: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return what a stacked chart draws: the largest groups by step of time, and all others together."""
     span, by, measure = question.span, question.by, question.measure
     step, steps = span.step, span.steps
-    is_time = by in ("day", "hour")
+    total = {each[step]: _measure(each, measure) for each in whole}
     largest = sorted(sums, key=lambda each: _measure(each, measure), reverse=True)[:SERIES]
-    names = [] if is_time else [each[by] for each in largest if _measure(each, measure)]
-    whole = ledger.totals(by=[step], since=span.since, until=span.until, filters=wanted)
-    asked = [whole]
+    names = [] if by in ("day", "hour") else [each[by] for each in largest if _measure(each, measure)]
+    apart: Sequence[Mapping[str, Any]] = ()
     if names:
-        kept = wanted.get(by)
-        of_names = {**wanted, by: [each for each in names if kept is None or each in kept]}
-        asked.append(ledger.totals(by=[step, by], since=span.since, until=span.until, filters=of_names))
-    all_of_them, *apart = await asyncio.gather(*asked)
-    total = {each[step]: _measure(each, measure) for each in all_of_them}
+        of_names = {**wanted, by: names}  # which `sums` has found among those that are wanted
+        apart = await ledger.totals(by=[step, by], since=span.since, until=span.until, filters=of_names)
     series: dict[Any, dict[int, Decimal]] = {name: {} for name in names}
-    for each in apart[0] if apart else ():
+    for each in apart:
         series[each[by]][each[step]] = _measure(each, measure)
     lines: list[dict[str, Any]] = [
         {"name": name, "rest": False, "values": [_number(series[name].get(at, 0)) for at in steps]} for name in names
@@ -212,7 +216,7 @@ def _row(sums: Mapping[str, Any], name: Any, by: str) -> dict[str, Any]:
         by: name,
         **{each: sums[each] for each in _ADDED if each not in ("cost_usd", "duration_ms", "ttft_ms", "ttft_count")},
         "failed_share": round(sums["failed"] / requests, 6) if requests else 0.0,
-        "cost_usd": f"{sums['cost_usd']:f}",
+        "cost_usd": plain(sums["cost_usd"]),
         "mean_ms": round(sums["duration_ms"] / requests, 3) if requests else None,
         "mean_ttft_ms": round(sums["ttft_ms"] / timed, 3) if timed else None,
     }

@@ -219,13 +219,13 @@ async def test_a_key_shows_what_remains_what_it_spent_and_when_it_asked() -> Non
         assert (told["cost", "$2/month"]["spent"], told["cost", "$2/month"]["left"]) == ("0.5", "1.5")
         assert one["used"] == {
             "requests": 1,
-            "cost_usd": "0.500000000",
+            "cost_usd": "0.5",
             "unpriced": 0,
             "last_used_at": clock.time() - 60,
         }
         assert len(one["days"]) == 30 and one["days"][-1]["tokens"] == 8 and one["days"][-1]["day"] % 86_400 == 0
         listed = (await admin.ask("/api/keys"))[1]["keys"][0]
-        assert (listed["cost_usd"], listed["last_used_at"]) == ("0.500000000", clock.time() - 60)
+        assert (listed["cost_usd"], listed["last_used_at"]) == ("0.5", clock.time() - 60)
         status, page = await admin.text("/keys/team-a")
         assert status == 200 and "/requests?principal=team-a" in page and "25% used" in page and "60/min" in page
 
