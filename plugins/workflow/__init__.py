@@ -27,6 +27,8 @@ from .options import SCHEMA
 from .run import Run
 from .written import Written, refuse_circles, written
 
+ELSEWHERE = ("previous_response_id", "conversation", "prompt", "background")
+"""Where a Responses request has history or prompt on OpenAI's own servers: left out, the answer would be to another."""
 _NOTHING = (b"", b"null", b"[]", b"{}")
 
 
@@ -68,14 +70,23 @@ class Workflow(Plugin):
         and the first request to a workflow waits for the rest. A graph of the operator's own is waited for: it may be
         wrong."""
         self._loading = asyncio.create_task(asyncio.to_thread(self._load))
+        self._loading.add_done_callback(self._loaded)
         if any(one.use for one in self._written.values()):
-            await self._loading
+            try:
+                await self._loading
+            except BaseException:
+                let_go(self._modules)
+                raise
 
     async def close(self) -> None:
         """Let go of graphs."""
         if self._loading is not None:
             await asyncio.wait([self._loading])
         let_go(self._modules)
+
+    def _loaded(self, loading: asyncio.Task[Mapping[str, Runnable]]) -> None:
+        if not loading.cancelled() and (error := loading.exception()) is not None:
+            self.services.log.error("workflow_not_loaded", error=f"{type(error).__name__}: {error}")
 
     def _load(self) -> Mapping[str, Runnable]:
         # Here and not at the top: LangGraph is an extra, weighs 50 MB, and is needed by nobody who only checks a file.
@@ -128,8 +139,17 @@ def refuse_what_no_step_takes(exchange: Exchange) -> None:
         # What the client wrote: a plugin that stands before this one may have added to `exchange.chat`.
         if bytes(fields.get(name, b"")).strip() not in _NOTHING:
             raise BadRequest(f'"{request.model}" is a workflow: it takes no tools', param=name)
-    if exchange.chat.n not in (None, 1):
+    chat = exchange.chat
+    if chat.n not in (None, 1):
         raise BadRequest(f'"{request.model}" is a workflow: it gives one answer, so n must be 1', param="n")
+    elsewhere = [name for name in ELSEWHERE if chat.dialect == "openai_responses" and chat.extra.get(name)]
+    kinds = {getattr(part, "kind", "") for message in chat.messages for part in message.parts}
+    if elsewhere or "item_reference" in kinds:
+        what = elsewhere[0] if elsewhere else "an item_reference"
+        param = elsewhere[0] if elsewhere else "input"
+        raise BadRequest(
+            f'{what} cannot be used with the workflow "{request.model}"; send the whole input', param=param
+        )
 
 
 def _thread(one: Written, exchange: Exchange) -> str:

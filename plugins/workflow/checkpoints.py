@@ -64,6 +64,7 @@ class Keeper(BaseCheckpointSaver[int]):
 
     async def start(self, run: Run, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what the graph is started with: `given`, or None to go on where `run` was interrupted."""
+        self._keys.setdefault(run.thread, set())
         if await self.aget_tuple({"configurable": {"thread_id": run.thread}}) is None:
             return given
         run.log.info("workflow_resumed", request_id=run.exchange.id, workflow=run.name)
@@ -94,9 +95,7 @@ class Keeper(BaseCheckpointSaver[int]):
         except StateLost:
             self._lost(thread)
             return None
-        self._keys.setdefault(thread, set()).update(
-            (_checkpoint_key(thread, space), _writes_key(thread, space, kept.id))
-        )
+        self._note(thread, _checkpoint_key(thread, space), _writes_key(thread, space, kept.id))
         writes = {(one.task, one.number): one for one in map(_written, items)}
         in_order = sorted(writes.values(), key=lambda one: writes_sort_key(one.path, one.task, one.number))
         return CheckpointTuple(
@@ -117,8 +116,7 @@ class Keeper(BaseCheckpointSaver[int]):
         """Keep a checkpoint in place of the one before it."""
         thread, space, parent = _place(config)
         kept = Kept(checkpoint["id"], parent, self.serde.dumps_typed(checkpoint), self.serde.dumps_typed(metadata))
-        keys = self._keys.setdefault(thread, set())
-        keys.add(_checkpoint_key(thread, space))
+        keys = self._note(thread, _checkpoint_key(thread, space))
         try:
             await self._state.put(_checkpoint_key(thread, space), _encode(kept), self._ttl_s)
             if parent is not None and (gone := _writes_key(thread, space, parent)) in keys:
@@ -138,7 +136,7 @@ class Keeper(BaseCheckpointSaver[int]):
             _encode(Written(task_id, task_path, WRITES_IDX_MAP.get(name, number), name, self.serde.dumps_typed(value)))
             for number, (name, value) in enumerate(writes)
         ]
-        self._keys.setdefault(thread, set()).add(key)
+        self._note(thread, key)
         try:
             await self._state.push(key, values, self._ttl_s)
         except StateLost:
@@ -147,6 +145,12 @@ class Keeper(BaseCheckpointSaver[int]):
     async def adelete_thread(self, thread_id: str) -> None:
         """Forget a run."""
         await self.forget(thread_id, is_done=True)
+
+    def _note(self, thread: str, *keys: str) -> set[str]:
+        """Note what is stored of a run that goes on, for its end; of one that has ended nothing is noted any more."""
+        known = self._keys.get(thread, set())
+        known.update(keys)
+        return known
 
     def _lost(self, thread: str) -> None:
         self._log.warning("workflow_not_kept", thread=thread)

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import itertools
 import sys
+import traceback
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,15 +55,20 @@ def load(use: str, home: Path, where: str, modules: list[str]) -> Any:
         # A function makes the graph anew for each snapshot.
         made = found() if callable(found) and not hasattr(found, "ainvoke") and not hasattr(found, "compile") else found
     except Exception as error:  # the operator's own code may raise anything
-        raise ConfigError(
-            f'{where}.use: "{use}" cannot be loaded: {type(error).__name__}: {error}', cure="correct it"
-        ) from error
+        problem = f'{where}.use: "{use}" cannot be loaded: {_place(error, module)}{type(error).__name__}: {error}'
+        raise ConfigError(problem, cure="correct it") from error
     if not hasattr(made, "ainvoke") and not hasattr(made, "compile"):
         raise ConfigError(
             f'{where}.use: "{use}" is a {type(made).__name__}',
             cure="name a StateGraph, a compiled one, or a function that returns one",
         )
     return made
+
+
+def _place(error: Exception, module: str) -> str:
+    """Return the line of the operator's own file that raised, where it is one's fault."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.endswith(f"/{module}")]
+    return f"{module}:{frames[-1].lineno}: " if frames else ""
 
 
 def let_go(modules: list[str]) -> None:

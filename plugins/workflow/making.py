@@ -20,4 +20,4 @@ def made(one: Written, services: Services, modules: list[str]) -> Chain | Orches
     if one.kind == "orchestrator":
         coordinator, worker, synthesizer = one.steps
         return Orchestrator(coordinator, worker, one.at_most, synthesizer, keeper)
-    return Own(load(one.use, services.home, f"{one.where}.use", modules), keeper)
+    return Own(load(one.use, services.home, one.where, modules), keeper)

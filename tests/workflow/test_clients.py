@@ -82,6 +82,21 @@ async def test_a_gates_refusal_is_told_in_the_clients_own_words(path: str) -> No
         assert error["type"] == "api_error"
 
 
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
+    ],
+)
+async def test_history_that_lies_elsewhere_is_refused(more: dict[str, Any], param: str) -> None:
+    async with running(by_step(STORY)) as ran:
+        got = await ran.gateway.post("/v1/responses", {"model": "story", "input": "x", **more})
+    assert (got.status, got.json()["error"]["param"]) == (400, param)
+    assert ran.asked == []
+
+
 async def test_generate_of_ollama_works_too() -> None:
     async with running(by_step(STORY)) as ran:
         got = await ran.gateway.post("/api/generate", {"model": "story", "prompt": "Tell me a story.", "stream": False})

@@ -146,5 +146,8 @@ async def test_an_edited_graph_serves_after_a_reload_and_a_broken_one_changes_no
         graphs.write_text("graph = 1 / 0\n")
         await ran.gateway.reloader.try_reload("test")
         [failed] = ran.gateway.events("reload_failed")
-        assert "ZeroDivisionError" in failed["errors"][0]
+        problem = (
+            'workflows.own.use: "graphs.py:graph" cannot be loaded: graphs.py:1: ZeroDivisionError: division by zero'
+        )
+        assert failed["errors"] == [f"{problem}; correct it"]
         assert text_of(await ran.gateway.post("/v1/chat/completions", QUESTION)) == "Hi You"
