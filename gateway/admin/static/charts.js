@@ -75,7 +75,7 @@
           const colour = () => css("--chart-" + (each.tone || 1));
           const bars = each.kind === "bars";
           return { label: each.label, stroke: colour, width: bars ? 0 : 1.5, points: { show: false }, spanGaps: !bars,
-            ...(bars ? { fill: colour, paths: uPlot.paths.bars({ size: [0.72, 48], radius: 0.12 }) }
+            ...(bars ? { fill: colour, paths: uPlot.paths.bars({ size: [0.72, 48], radius: spec.stacked ? 0 : 0.12 }) }
               : each.kind === "area" ? { fill: () => colour() + "22" } : {}) };
         })],
       };
