@@ -132,7 +132,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
             wrong = error.message
         if asked is not None:
             report = await facts(desk, asked, routers)
-        told = {"form": form_of(request.query, config), "wrong": wrong, "report": report, "asked": asked}
+        told = {"form": form_of(request.query, config), "wrong": wrong, "report": report, "path": "/routes"}
         return desk.page(request, "explain.html", told)
 
     return (web.get("/api/explain", tell), web.get("/explain", page))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from copy import copy
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -67,6 +68,16 @@ class Attempts:
         if self._shadow is not None:
             self._shadow.cast(exchange)
         return self._go_with_keep_alive(exchange) if exchange.request.stream else self._go(exchange)
+
+    def only(self, target: str) -> Attempts | None:
+        """Return the attempts of the same route at one of its targets alone, without hedge and shadow; None when that
+        is not available."""
+        available = self._available.only(target)
+        if available is None:
+            return None
+        alone = copy(self)
+        alone._available, alone._hedging, alone._shadow = available, None, None
+        return alone
 
     async def _go(self, exchange: Exchange) -> Reply:
         order = self._available.order(exchange)

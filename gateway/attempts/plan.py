@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from gateway.errors import GatewayError, TargetSkipped, Unavailable, UpstreamError
 from gateway.exchange import Exchange
@@ -56,6 +57,17 @@ class Available:
         self._route = route.name
         self._holds = self._as_listed[0].health.holds if self._as_listed else None
         self._is_balanced = balance is not ordered
+
+    def only(self, target: str) -> Available | None:
+        """Return what there is to try where only `target` may be; None when it is not available here."""
+        listed = (*self.targets, *(each for candidates in self.fallbacks.values() for each in candidates))
+        found = next((each for each in listed if each.name == target), None)
+        if found is None:
+            return None
+        alone = copy(self)
+        alone.targets = alone._as_listed = (found,)
+        alone.fallbacks, alone._any, alone._is_settled = {}, (), True
+        return alone
 
     @property
     def is_empty(self) -> bool:

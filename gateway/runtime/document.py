@@ -25,6 +25,10 @@ _TAGS: Final = {"tag:yaml.org,2002:" + name: name for name in ("str", "int", "fl
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),),
 }  # fmt: skip
+_KINDS: Final = {
+    yaml.ScalarEvent: "scalar", yaml.AliasEvent: "alias", yaml.MappingStartEvent: "mapping",
+    yaml.SequenceStartEvent: "list", yaml.MappingEndEvent: "end", yaml.SequenceEndEvent: "end",
+}  # fmt: skip
 _INT = re.compile(r"[-+]?[0-9]{1,400}", re.ASCII)
 _OCTAL = re.compile(r"0o[0-7]{1,400}", re.ASCII)
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,400}", re.ASCII)
@@ -147,6 +151,19 @@ def read_document(content: bytes, file: str) -> Node:
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         raise ConfigError("not UTF-8", file=file, line=line, column=column, cure="save the file as UTF-8") from None
     return _Builder(file).build(text)
+
+
+def events(text: str) -> Iterator[tuple[str, Any]]:
+    """Yield what the reader meets in a text, with its kind: scalar, alias, mapping, list, or the end of one of those.
+
+    Raises: ValueError for what is no YAML.
+    """
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            if type(event) in _KINDS:
+                yield _KINDS[type(event)], event
+    except yaml.YAMLError as error:
+        raise ValueError("not valid YAML") from error
 
 
 class _Builder:

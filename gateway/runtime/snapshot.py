@@ -26,6 +26,7 @@ from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
 from gateway.runtime.pools import provider_of
 from gateway.runtime.rings import has_limits, ring_of
+from gateway.runtime.running import Running, running_of
 from gateway.runtime.served import refuse_models, refuse_unserved, served_routes, unanswered
 from gateway.runtime.shared import Kept, Shared, shared
 from gateway.telemetry import Logger
@@ -39,14 +40,6 @@ class Loader(Protocol):
     """Finds plugin classes; see `runtime.plugins.Catalog`."""
 
     def load(self, name: str, use: str | None) -> type[Plugin]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A route with its compiled chain: call `handle` with an exchange."""
-
-    route: Route
-    handle: Handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +135,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
         sender = Sender(own, keys, clock, log, config.server.max_body_bytes, wants_usage=wants_usage)
         hedging, shadowing = beside.hedging(route), beside.shadowing(route, entry, maker.errors)
         attempts = Attempts(route, available, own, sender, budget, log, hedging, shadowing)
-        running.append(Running(route, own.around(attempts.run, common.measured)))
+        running.append(running_of(route, own, attempts, common.measured))
     maker.refuse_private(global_plugins, chain)
     if not maker.errors:
         refuse_unserved(maker.places.items(), config.routes, maker.errors)

@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-import yaml
-
 from gateway.plugin import Plugin
 from gateway.runtime.config import Config, PluginConfig
+from gateway.runtime.document import events
 from gateway.runtime.written import HIDDEN
 from gateway.secret import Secret
 
@@ -53,7 +52,7 @@ def veil(text: str, known: Iterable[Secret], clean: Clean) -> str:
     text = _BREAK.sub("\n", text)  # as the YAML reader counts lines
     try:
         spans = sorted(set(_spans(text)), reverse=True)
-    except yaml.YAMLError:
+    except ValueError:
         shown = _by_line(text)
     else:
         shown = text
@@ -107,7 +106,7 @@ def _pieces(known: Iterable[Secret]) -> set[str]:
 
 
 def _spans(text: str) -> Iterator[Span]:
-    """Yield where a value stands that may be a credential, by the names on the way to it. Raises: YAMLError."""
+    """Yield where a value stands that may be a credential, by the names on the way to it. Raises: ValueError."""
     steps: list[Key | None] = []
     anchors: dict[str, list[Span]] = {}
     open_anchors: list[tuple[str, list[Span]]] = []
@@ -123,20 +122,20 @@ def _spans(text: str) -> Iterator[Span]:
         if steps:
             steps[-1] = steps[-1] + 1 if isinstance(steps[-1], int) else None
 
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+    for kind, event in events(text):
+        if kind in ("mapping", "list"):
             seen.append((len(open_anchors), event.anchor or ""))
             if event.anchor:
                 open_anchors.append((event.anchor, []))
-            steps.append(None if isinstance(event, yaml.MappingStartEvent) else 0)
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            steps.append(None if kind == "mapping" else 0)
+        elif kind == "end":
             steps.pop()
             count, anchor = seen.pop()
             if anchor:
                 name, inside = open_anchors.pop(count)
                 anchors[name] = inside
             next_value()
-        elif isinstance(event, yaml.ScalarEvent):
+        elif kind == "scalar":
             if steps and steps[-1] is None:
                 steps[-1] = event.value
                 continue
@@ -148,7 +147,7 @@ def _spans(text: str) -> Iterator[Span]:
             if _holds_secret(steps):
                 yield span
             next_value()
-        elif isinstance(event, yaml.AliasEvent):
+        else:
             if _holds_secret(steps):
                 # A password that begins with * reads as an alias of an anchor that there is not.
                 yield from anchors.get(str(event.anchor), [span_of(event)])

@@ -20,6 +20,7 @@ from gateway.server.dispatch import Dispatcher
 from gateway.server.models import Models
 from gateway.server.pages import Pages
 from gateway.server.pipeline import Pipeline
+from gateway.server.tickets import Tickets
 
 CUT_S = 0.7
 """After the grace period: how long the error events of what still runs may take to be written."""
@@ -32,7 +33,9 @@ class Server:
 
     def __init__(self, gateway: Gateway, clock: Clock, descriptors: int) -> None:
         self._gateway = gateway
-        dispatcher = Dispatcher(gateway, Pages(gateway, Models(clock, gateway.log)))
+        tickets = Tickets(clock.monotonic)
+        gateway.answers["ticket"] = tickets.issue
+        dispatcher = Dispatcher(gateway, Pages(gateway, Models(clock, gateway.log)), tickets)
         self.pipeline = Pipeline(gateway, dispatcher, clock)
         loop = asyncio.get_running_loop()
 

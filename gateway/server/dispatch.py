@@ -25,12 +25,14 @@ from gateway.router import rest
 from gateway.runtime.allowed import refuse_foreign
 from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
-from gateway.runtime.snapshot import Running, Snapshot
-from gateway.server import owned, paths
+from gateway.runtime.running import Running
+from gateway.runtime.snapshot import Snapshot
+from gateway.server import owned, paths, tickets
 from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
 from gateway.server.pages import Pages
 from gateway.server.peers import Peers
+from gateway.server.tickets import Tickets
 
 OVERLOAD_RETRY_S = 1.0
 
@@ -40,10 +42,11 @@ Answer = Callable[[Exchange], Awaitable[Reply]]
 
 
 class Dispatcher:
-    """Finds what answers. `pages` is what the data listener answers itself; `in_flight` counts the data plane."""
+    """Finds what answers. `pages` is what the data listener answers itself; `in_flight` counts the data plane;
+    `tickets` are an operator's."""
 
-    def __init__(self, gateway: Gateway, pages: Pages) -> None:
-        self._gateway, self._pages = gateway, pages
+    def __init__(self, gateway: Gateway, pages: Pages, tickets: Tickets) -> None:
+        self._gateway, self._pages, self.tickets = gateway, pages, tickets
         self._peers = Peers()
         self.in_flight = 0
 
@@ -155,14 +158,18 @@ class Dispatcher:
 
     def _route(self, exchange: Exchange, snapshot: Snapshot) -> Running:
         request, principal = exchange.request, exchange.principal
-        running = snapshot.router.find(
-            model=request.model,
-            path=request.path,
-            headers=request.headers,
-            principal_name=principal.name if principal is not None else None,
-            tags=principal.tags if principal is not None else {},
-            is_endpoint=request.endpoint is not None,
-        )
+        ticket = self.tickets.take(request) if self.tickets.open else None
+        if ticket is not None and ticket.route:
+            running: Running | None = tickets.named(ticket, snapshot)
+        else:
+            running = snapshot.router.find(
+                model=request.model,
+                path=request.path,
+                headers=request.headers,
+                principal_name=principal.name if principal is not None else None,
+                tags=principal.tags if principal is not None else {},
+                is_endpoint=request.endpoint is not None,
+            )
         if running is None:
             if request.model:
                 raise ModelNotFound(
@@ -172,7 +179,7 @@ class Dispatcher:
             raise NotFound(f"no route takes {request.path}")
         if request.endpoint is None:
             request.upstream_path = paths.upstream_path(rest(running.route.match, request.path), request.path)
-        return running
+        return running if ticket is None or not ticket.target else tickets.alone(ticket, running)
 
     async def _off_the_data_plane(self, exchange: Exchange, snapshot: Snapshot) -> Reply:
         """Answer a page, a plugin's own path, a preflight, a path route, or say that there is nothing."""

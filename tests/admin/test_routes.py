@@ -157,5 +157,8 @@ async def test_explain_knows_of_open_breakers_and_of_what_operators_hold() -> No
         holds.rest("up/c", 60.0)
         assert await states() == ["open", "drained", "resting"]
         assert (await desk.get("/api/explain?model=m"))["first"] == "up/c", "a rest never takes the last one out"
+        holds.drain("up/c")
+        assert await chat(desk, "m") == 503 and "the answer would be 503" in await desk.page("/explain?model=m")
+        holds.undrain("up/c")
         assert (await desk.get("/api/routes/r"))["targets"][0]["state"] == "open"
         assert "drained by an operator" in await desk.page("/routes/r")
