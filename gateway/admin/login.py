@@ -47,13 +47,18 @@ def routes(desk: Desk, doorman: Doorman) -> Sequence[web.AbstractRouteDef]:
 def local(wanted: str) -> str:
     """Return where to go after the login: `wanted` where that is a page here, else the overview."""
     # SECURITY: `//host`, `/\\host` and what browsers drop (tabs, line ends) lead elsewhere.
-    if not wanted.startswith("/") or not wanted.isascii() or any(each <= " " or each in "\\\x7f" for each in wanted):
+    if (
+        wanted[:1] != "/"
+        or wanted[1:2] == "/"
+        or not wanted.isascii()
+        or any(each <= " " or each in "\\\x7f" for each in wanted)
+    ):
         return "/"
     try:
         parts = urlsplit(wanted)
     except ValueError:
         return "/"
-    if parts.scheme or parts.netloc or parts.path.startswith("//") or parts.path in ("/login", "/logout"):
+    if parts.scheme or parts.netloc or parts.path in ("/login", "/logout"):
         return "/"
     return wanted
 
