@@ -144,7 +144,8 @@ async def test_an_upstream_that_breaks_in_a_step_is_a_502() -> None:
     assert (got.status, 'step "process"' in got.json()["error"]["message"]) == (502, True)
 
 
-async def test_a_workflow_may_ask_a_workflow() -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_a_workflow_may_ask_a_workflow(stream: bool) -> None:
     def script(request: ReceivedRequest) -> Answer:
         return said(request, "The end.")
 
@@ -160,8 +161,9 @@ async def test_a_workflow_may_ask_a_workflow() -> None:
             - {{name: synthesize, model: small, prompt: prompts/synthesize.md}}
 """
     async with running(script, outer) as ran:
-        got = await ran.gateway.post("/v1/chat/completions", {**QUESTION, "model": "retold"})
-    assert text_of(got) == "The end."
+        got = await ran.gateway.post("/v1/chat/completions", {**QUESTION, "model": "retold", "stream": stream})
+    assert (streamed_text(got.body) if stream else text_of(got)) == "The end."
+    assert [bool(body.get("stream")) for body in ran.asked] == [False, stream]
     assert [body["messages"][0]["content"] for body in ran.asked] == [
         "You analyze.\n\nYou synthesize.", "You synthesize.\n\nYou synthesize.",
     ]  # fmt: skip

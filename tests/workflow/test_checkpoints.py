@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.testing import Answer, Gate, ReceivedRequest, ScriptedUpstream, Stall, reply_json
+from tests.examples.readme import blocks
+from tests.imports import ROOT
 from tests.server.process import process
 from tests.state.servers import Server
 from tests.workflow.kit import CHAIN, PROMPTS, QUESTION, STORY, TEAM, by_step, config, running, said, text_of
@@ -135,6 +137,33 @@ async def test_a_client_that_left_finds_its_run() -> None:
         got = await ran.gateway.post("/v1/chat/completions", QUESTION, headers=ID)
     assert text_of(got) == "The end."
     assert ran.steps == [*STORY, "synthesize"]
+
+
+async def test_two_requests_with_one_id_at_the_same_time_both_answer() -> None:
+    async with running(by_step(STORY), more=KEPT) as ran:
+        both = [ran.gateway.post("/v1/chat/completions", QUESTION, headers=ID) for _ in range(2)]
+        answers = await asyncio.gather(*both)
+        await ran.ended()
+        later = await ran.gateway.post("/v1/chat/completions", QUESTION, headers=ID)
+    assert [text_of(got) for got in (*answers, later)] == ["The end."] * 3
+
+
+async def test_a_graph_of_the_operators_own_goes_on_too() -> None:
+    broken = True
+
+    def script(request: ReceivedRequest) -> Answer:
+        asked = request.json()["messages"][-1]["content"]
+        return BROKEN if broken and asked.startswith("Say that better") else said(request, f"re: {asked}")
+
+    [graphs] = [block.text for block in blocks(ROOT / "docs" / "workflows.md", "python")]
+    own = '\n        own: {{use: "graphs.py:graph", {more}}}\n'
+    ask = {**QUESTION, "model": "own"}
+    async with running(script, own, more=KEPT, files={"graphs.py": graphs.replace("fast", "small")}) as ran:
+        assert (await ran.gateway.post("/v1/chat/completions", ask, headers=ID)).status == 502
+        broken = False
+        got = await ran.gateway.post("/v1/chat/completions", ask, headers=ID)
+    assert text_of(got) == "re: Say that better, in one sentence."
+    assert [len(body["messages"]) for body in ran.asked] == [1, 3, 3]
 
 
 async def test_workers_that_are_done_are_not_asked_again() -> None:

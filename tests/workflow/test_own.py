@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.testing import Answer, ReceivedRequest, reply_json
-from tests.workflow.kit import running, said, streamed_text, text_of
+from gateway.testing import Answer, ReceivedRequest, Stall, reply_json, reply_sse
+from tests.workflow.kit import chunk, running, said, streamed_text, text_of
 
 OWN = """
         own: {{use: "graphs.py:graph"}}
@@ -73,6 +73,19 @@ async def test_what_a_node_streams_is_the_answer_as_it_comes(stream: bool) -> No
     assert bool(ran.asked[0].get("stream")) is stream
     if not stream:
         assert got.json()["usage"]["total_tokens"] == 15
+
+
+async def test_a_client_that_leaves_ends_a_node_that_streams_more_than_it_read() -> None:
+    def endless(request: ReceivedRequest) -> Answer:
+        word = chunk(request.json(), {"content": " word" * 1000})
+        return reply_sse([*[word] * 2000, Stall()])
+
+    async with running(endless, OWN, files=files(STREAMS)) as ran:
+        url = ran.gateway.url + "/v1/chat/completions"
+        async with ran.gateway.session.post(url, json={**QUESTION, "stream": True}) as answer:
+            assert b"word" in await answer.content.readany()
+        await ran.upstream.wait_closed()
+        await ran.ended()
 
 
 async def test_a_node_gets_an_object_that_fits_its_schema() -> None:
