@@ -23,6 +23,7 @@ def model_file() -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8090, help="0 picks a free one")
+    parser.add_argument("--template", type=Path, help="a chat template instead of the model's own, such as tools.jinja")
     arguments = parser.parse_args()
     # Blocked before the server starts its threads, so that the signal is only ever taken below.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
@@ -34,6 +35,8 @@ def main() -> None:
     params.port = arguments.port
     params.n_ctx = 4096
     params.n_parallel = 2
+    if arguments.template is not None:
+        params.chat_template = arguments.template.read_text("utf-8")
     # One thread a model this small: more of them wait for each other, longest where the cores are busy anyway.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)

@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 @asynccontextmanager
-async def model(log: Path) -> AsyncIterator[str]:
-    """Run the example's own script; yield the server's address."""
+async def model(log: Path, *more: str) -> AsyncIterator[str]:
+    """Run the example's own script, with `more` arguments; yield the server's address."""
     if not PYTHON.is_file():
         pytest.skip("the model is not installed: `make test-real` does that")
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            str(PYTHON), str(HOME / "model.py"), "--port", "0",
+            str(PYTHON), str(HOME / "model.py"), "--port", "0", *more,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=output,
         )  # fmt: skip
         assert process.stdout is not None
