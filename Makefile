@@ -50,6 +50,7 @@ system:
 	$(call installed,bwrap,bubblewrap)
 	$(call installed,curl,curl)
 	$(call installed,initdb,postgresql)
+	$(call installed,chromium,chromium fonts-inter fonts-dejavu-core)
 
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
 	$(BIN)/python -m pytest -m "not real" -n auto --dist loadfile $(TESTS)

@@ -80,6 +80,15 @@ def test_the_wheel_carries_the_standard_home_whole(wheel: Path) -> None:
             assert archive.read(inside) == path.read_bytes(), inside
 
 
+def test_the_wheel_carries_the_dashboard_whole(wheel: Path) -> None:
+    ours = [path for path in repository_files() if path.is_relative_to(ROOT / "gateway" / "admin")]
+    assert {".html", ".css", ".js", ".svg", ".LICENSE"} <= {path.suffix for path in ours}
+    with zipfile.ZipFile(wheel) as archive:
+        for path in ours:
+            inside = path.relative_to(ROOT).as_posix()
+            assert archive.read(inside) == path.read_bytes(), inside
+
+
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read(f"llm_gateway-{__version__}.dist-info/METADATA").decode()

@@ -2,7 +2,7 @@
 "use strict";
 {
   const pages = { o: "/", r: "/requests", u: "/usage", t: "/routes", k: "/keys", s: "/sessions", p: "/playground", c: "/configuration" };
-  let went = 0;  // when g was pressed
+  let went = -Infinity;  // when g was pressed
 
   const links = () => [...document.querySelectorAll("table[data-rows] tbody tr a[data-open]")];
   const step = (by) => {
