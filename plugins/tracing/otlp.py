@@ -30,8 +30,9 @@ BATCH = 48
 gets its turn every 5 ms."""
 SEND_S = 5.0
 """How long the collector has for a batch, further tries of the same included."""
-FLUSH_S = 0.3
-"""How long is waited at the end. The gateway gives all its plugins half a second to close."""
+FLUSH_S, LAST_S = 0.25, 0.1
+"""How long is waited at the end, and then for what cannot be sent to be told. The gateway gives all its plugins half a
+second to close."""
 LEAST_INTERVAL_S = 0.01
 KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 SCOPE = InstrumentationScope("llm-gateway", schema_url="https://opentelemetry.io/schemas/1.45.0")
@@ -85,6 +86,7 @@ class Sender:
         self._thread.join(FLUSH_S)
         if self._thread.is_alive():
             self._exporter.shutdown()  # type: ignore[no-untyped-call]  # ends the pause before a further try
+            self._thread.join(LAST_S)
 
     # --- the thread ----------------------------------------------------------------------------------
 

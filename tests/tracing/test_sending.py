@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from gateway.chain import HOOKS, overrides
 from gateway.errors import ConfigErrors
 from gateway.testing import RunningGateway, ScriptedUpstream, reply_json, running_gateway
-from tests.tracing.kit import CHAT, asked, collector, free_port
+from tests.tracing.kit import CHAT, WAIT_S, asked, collector, free_port
 from tests.tracing.test_spans import GOOD, config
 
 EXAMPLE = """
@@ -36,6 +37,13 @@ async def counted(gateway: RunningGateway) -> dict[str, int]:
     told = await gateway.core.group.total("plugin tracing: spans")
     assert isinstance(told, dict)
     return told
+
+
+async def told(gateway: RunningGateway, event: str) -> None:
+    """Wait for a line that another thread asks the loop to write."""
+    async with asyncio.timeout(WAIT_S):
+        while not gateway.events(event):
+            await asyncio.sleep(0)
 
 
 async def test_without_an_endpoint_no_hook_stands_in_the_chain() -> None:
@@ -95,7 +103,7 @@ async def test_a_collector_that_is_down_costs_spans_one_warning_and_nothing_else
         lines = gateway.log
         gateway.configure(EXAMPLE)
         await gateway.reloader.reload("test")
-        await gateway.settled()
+        await told(gateway, "spans_dropped")
         (line,) = gateway.events("spans_dropped")
         assert (line["level"], line["dropped"]) == ("warning", 6)
         assert await counted(gateway) == {"sent": 0, "dropped": 6}
@@ -115,9 +123,10 @@ async def test_a_refusal_is_warned_of_once_and_its_end_is_told() -> None:
             gateway.configure(EXAMPLE)
             await gateway.reloader.reload("test")
             await gateway.settled()
-            (warning,), (told,) = gateway.events("spans_dropped"), gateway.events("spans_sent_again")
+            await told(gateway, "spans_sent_again")
+            (warning,), (over,) = gateway.events("spans_dropped"), gateway.events("spans_sent_again")
             assert "401" in warning["why"]
-            assert told["dropped"] == 6
+            assert over["dropped"] == 6
             assert await counted(gateway) == {"sent": 2, "dropped": 6}
 
 
