@@ -49,12 +49,22 @@ class Holder:
         return self.hash.startswith(words) or any(words in each.lower() for each in said)
 
     def kept(self) -> dict[str, Any]:
-        """Return tags, limits and budget as plugins take them: JSON that `credentials.read_facts` reads."""
+        """Return tags, limits and budget as plugins take them: JSON that `credentials.read_facts` reads; nothing of a
+        key that cannot be read, which no gateway lets in."""
         if isinstance(self.source, SavedKey):
             facts: Mapping[str, Any] = self.source.facts
         else:
             facts = credentials.kept_facts({name: self.source.get(name) for name in ("tags", "limits", "budget")})
+        try:
+            credentials.read_facts(facts)
+        except ValueError:
+            return {}
         return {name: facts[name] for name in ("tags", "limits", "budget") if facts.get(name)}
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its bounds can be read: a key without that is let in nowhere."""
+        return self._entry() is not None
 
     def facts(self, now: float) -> dict[str, Any]:
         """Return all of it that may be shown."""

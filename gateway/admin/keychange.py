@@ -71,6 +71,8 @@ class Changes:
             now = self._desk.clock.time()
             kept = await self._kept(ledger, name)
             old = max(kept, key=lambda each: each.created_at)
+            if not saved([old])[0].is_readable:
+                raise _conflict("what stands beside this key cannot be read here: revoke it and make another", "name")
             try:
                 ends = ends_at(text_of(given, "expires_in"), now)
             except BadRequest as error:

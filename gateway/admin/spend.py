@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gateway.admin.desk import Desk
+from gateway.admin.holders import in_file, saved
 from gateway.errors import GatewayError, NotFound
 from gateway.pricing import plain
 
@@ -68,15 +69,12 @@ async def facts(desk: Desk) -> dict[str, Any]:
 
 async def _budgets(desk: Desk, spenders: list[str]) -> list[dict[str, Any]]:
     """Return the budgets that are nearest to their end, of those who spend most and of the keys in the file."""
-    beside: dict[str, dict[str, Any]] = {}
-    for plugin in desk.gateway.snapshot.config.plugins:
-        for key in (plugin.options or {}).get("keys", ()) if plugin.name == "auth" else ():
-            beside.setdefault(key["name"], {each: key[each] for each in ("tags", "budget") if key.get(each)})
     ledger = desk.gateway.snapshot.ledger
-    if ledger is not None:
-        for saved in await ledger.keys():
-            kept = {each: saved.facts[each] for each in ("tags", "budget") if saved.facts.get(each)}
-            beside.setdefault(saved.name, kept)
+    holders = [*in_file(desk.gateway.snapshot.config), *(saved(await ledger.keys()) if ledger is not None else ())]
+    beside: dict[str, dict[str, Any]] = {}
+    for each in holders:
+        if each.state(desk.clock.time()) == "active":
+            beside.setdefault(each.name, {name: kept for name, kept in each.kept().items() if name != "limits"})
     names = list(dict.fromkeys([*spenders, *beside]))[:MOST_PRINCIPALS]
     asked = [{"name": name, **beside.get(name, {})} for name in names or [""]]
     told: list[dict[str, Any]] = await desk.ask_plugin("budget", "remaining", {"principals": asked})

@@ -284,3 +284,32 @@ async def test_ten_thousand_keys_are_paged_and_searched() -> None:
         assert [each["name"] for each in (await admin.ask("/api/keys?q=02999"))[1]["keys"]] == ["key-02999"]
         status, page = await admin.text("/keys?page=61&q=")
         assert status == 200 and "saved-9" in page and "page 61 of 61" in page
+
+
+async def test_the_overview_tells_the_budget_beside_a_key_of_the_file() -> None:
+    async with opened(FILE, files=MORE) as admin:
+        await admin.ledger.save_key(
+            SavedKey(
+                name="saved",
+                hash="sha256:" + "ef" * 32,
+                created_at=5.0,
+                facts={"budget": {"amount_usd": "3", "period": "week"}},
+            )
+        )
+        status, told = await admin.ask("/api/overview")
+        assert status == 200 and told["budgets_problem"] is None
+        assert {(each["who"], each["limit"]) for each in told["budgets"]} == {
+            ("filed", "$5/day"), ("filed", "$20/month"), ("saved", "$3/week"), ("saved", "$20/month"),
+        }  # fmt: skip
+
+
+async def test_a_key_that_cannot_be_read_is_shown_as_such_and_breaks_no_page() -> None:
+    async with opened(SAVING) as admin:
+        odd = SavedKey(name="odd", hash="sha256:" + "ef" * 32, created_at=5.0, facts={"limits": {"speed": 1}})
+        await admin.ledger.save_key(odd)
+        (listed,) = (await admin.ask("/api/keys"))[1]["keys"]
+        assert (listed["state"], listed["limits"]) == ("unreadable", {})
+        assert (await admin.ask("/api/keys/odd"))[1]["limits"] == []
+        assert (await admin.text("/keys/odd"))[0] == 200 == (await admin.ask("/api/overview"))[0]
+        assert (await admin.ask("/api/keys/odd/rotate", "POST"))[0] == 409
+        assert (await admin.ask("/api/keys/odd", "DELETE"))[0] == 200
