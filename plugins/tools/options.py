@@ -14,7 +14,7 @@ _URL: Final = {
 }
 _HEADERS: Final = {
     "type": "object",
-    "additionalProperties": {"type": "string"},
+    "additionalProperties": {"type": "string", "writeOnly": True},
     "default": {},
     "description": "Sent with every request; ${…} keeps secrets out of the file.",
 }

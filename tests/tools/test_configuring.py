@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from textwrap import indent
 
 import pytest
 
 from gateway.errors import ConfigErrors
+from gateway.runtime.shown import options as options_shown
 from gateway.testing import running_gateway
 from tests.tools.kit import ADD
 
@@ -163,3 +165,19 @@ async def test_the_watcher_takes_an_edited_file_of_functions() -> None:
             await asyncio.gather(watcher, return_exceptions=True)
         answer = await gateway.post("/v1/tools/execute", {"name": "add", "arguments": {"a": 2}})
         assert answer.json()["result"] == "new"
+
+
+async def test_a_headers_value_is_shown_to_nobody() -> None:
+    headers = 'headers: {authorization: "Bearer ${TOOL_KEY}"}'
+    http, mcp = (
+        f'{{name: a, http: {{url: "http://127.0.0.1:1/", {headers}}}}}',
+        f'{{mcp: "http://127.0.0.1:1/mcp", {headers}}}',
+    )
+    chain = f"plugins: [{{tools: {{tools: [{http}, {mcp}]}}}}]"
+    config = f"{chain}\nproviders: {{echo: {{}}}}\nroutes: [{{name: e, targets: [echo/echo]}}]\n"
+    async with running_gateway(config, environ={"TOOL_KEY": "sk-never-shown-1"}) as gateway:
+        snapshot = gateway.core.snapshot
+        [tools] = snapshot.config.plugins
+        told = json.dumps(options_shown(snapshot.catalog, tools))  # type: ignore[arg-type]  # what loads is the catalog
+        assert told.count("127.0.0.1:1/") == 2
+        assert "sk-never-shown-1" not in told + json.dumps(gateway.log)
