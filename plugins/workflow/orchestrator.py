@@ -25,19 +25,13 @@ from .steps import Step
 COORDINATE, WORK = "coordinate", "work"
 
 
-class Done(TypedDict):
-    """One worker's result: the words, or why there are none."""
-
-    number: int
-    text: str
-    is_done: bool
-
-
 class Work(TypedDict):
-    """The tasks, and what came of each, in the order in which they ended."""
+    """The tasks, and what came of each, in the order in which they ended: its `number`, the `text` or why there is
+    none, and whether it `is_done`."""
 
     tasks: list[str]
-    done: Annotated[list[Done], operator.add]
+    # No class of ours: typing keeps the last 128 of these for ever, and a reload brings new classes.
+    done: Annotated[list[dict[str, Any]], operator.add]
 
 
 class Given(TypedDict):
