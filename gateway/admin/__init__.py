@@ -20,6 +20,7 @@ from gateway.admin import (
     login,
     one_request,
     overview,
+    playground,
     requests,
     routes,
     sessions,
@@ -45,6 +46,7 @@ ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = (
     usage.routes,
     routes.routes,
     explain.routes,
+    playground.routes,
 )
 """Pages and paths, a module each: its `routes`."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
