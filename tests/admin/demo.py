@@ -7,9 +7,12 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,14 +20,18 @@ from aiohttp import web
 
 from gateway.admin import application
 from gateway.admin.desk import Desk
-from gateway.ledger.ledger import Row
+from gateway.ledger.ledger import Ledger, Row, SavedKey
+from gateway.ledger.opened import ledger_at
 from gateway.runtime.clock import SystemClock
+from gateway.telemetry import Logger
 from gateway.testing import RunningGateway, running_gateway
+from tests.serving import READY
 
 KEYS = {
     name: f"demo-{name}-not-a-secret" for name in ("search", "support-bot", "nightly-batch", "mobile", "evaluation")
 }
 WORDS = ("The", "gateway", "answers", "with", "whole", "words,", "one", "after", "another,", "as", "models", "do.")
+PRICES = {"config/prices.yaml": '"local-vllm/*": {input: 0.2, output: 0.4}\n'}
 CONFIG = """
 version: 1
 state: sqlite:var/state.db
@@ -187,22 +194,29 @@ async def listening(app: web.Application) -> AsyncIterator[str]:
 
 
 class Demo:
-    """What runs. `url` is the dashboard's address."""
+    """What runs. `url` is the dashboard's address, `data` where requests go."""
 
-    def __init__(self, gateway: RunningGateway, upstream: Upstreams, url: str) -> None:
-        self.gateway, self.upstream, self.url = gateway, upstream, url
+    def __init__(self, data: str, url: str, upstream: Upstreams, session: aiohttp.ClientSession) -> None:
+        self.data, self.url, self.upstream, self.session = data, url, upstream, session
 
-    async def ask(self, model: str, key: str = "search", **more: Any) -> aiohttp.ClientResponse:
-        """Send one chat request and read its answer to the end."""
+    async def ask(self, model: str, key: str = "search", **more: Any) -> int:
+        """Send one chat request, read its answer to the end and return its status."""
         body = {"model": model, "messages": [{"role": "user", "content": "Where does this request go?"}], **more}
+        return (await self.post("/v1/chat/completions", key, body))[0]
+
+    async def post(self, path: str, key: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {KEYS[key]}"}
-        url = self.gateway.url + "/v1/chat/completions"
-        async with self.gateway.session.post(url, json=body, headers=headers) as answer:
-            await answer.read()
-            return answer
+        async with self.session.post(self.data + path, json=body, headers=headers) as answer:
+            return answer.status, await answer.read()
+
+    async def converse(self, key: str, turns: int) -> None:
+        """Hold a conversation that the session plugin keeps."""
+        _, made = await self.post("/v1/sessions", key, {"context": {"locale": "en"}})
+        for _ in range(turns):
+            await self.ask("smart", key, session_id=json.loads(made)["id"])
 
     async def traffic(self, per_s: float) -> None:
-        """Send requests until cancelled, more and fewer of them as minutes go."""
+        """Send requests until cancelled; for two minutes in fifteen the local provider fails."""
         dice = random.Random(5)
         running: set[asyncio.Task[Any]] = set()
         models = ["smart", "fast", "gpt-5-mini", "claude-haiku-4-5", "gpt-5", "unknown-model"]
@@ -215,27 +229,30 @@ class Demo:
                 task = asyncio.create_task(self.ask(model, key, stream=dice.random() < 0.8))
                 running.add(task)
                 task.add_done_callback(running.discard)
-                self.upstream.broken = turn % 900 > 780
+                self.upstream.broken = 0.55 < turn / per_s % 300 / 300 < 0.63
                 await asyncio.sleep(dice.expovariate(per_s))
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def seed(self, rows: int, days: float) -> None:
-        """Record `rows` that ended within the last `days`."""
-        ledger = self.gateway.core.snapshot.ledger
-        assert ledger is not None
-        now = SystemClock().time()
-        dice = random.Random(11)
-        for index in range(rows):
-            while True:
-                ts = now - 400 - dice.random() * days * 86400
-                hour = ts % 86400 / 3600
-                if dice.random() < (0.25 + 0.75 * max(0.0, 1 - abs(hour - 13) / 8)):
-                    break
-            ledger.record(row(dice, index, ts))
-        await ledger.flush()
+
+async def seed(ledger: Ledger, rows: int, days: float) -> None:
+    """Record `rows` that ended within the last `days`, more of them at noon, and a key that was made here."""
+    now = SystemClock().time()
+    dice = random.Random(11)
+    for index in range(rows):
+        while True:
+            ts = now - 400 - dice.random() * days * 86400
+            if dice.random() < 0.25 + 0.75 * max(0.0, 1 - abs(ts % 86400 / 3600 - 13) / 8):
+                break
+        ledger.record(row(dice, index, ts))
+        if index % 5000 == 4999:
+            await ledger.flush()
+    await ledger.flush()
+    facts = {"models": ["gpt-*"], "tags": {"team": "product"}, "budget": "$25/month"}
+    hashed = "sha256:" + hashlib.sha256(b"demo").hexdigest()
+    await ledger.save_key(SavedKey(name="contractor", hash=hashed, created_at=now - 86400 * 9, facts=facts))
 
 
 PRICED = {
@@ -278,13 +295,46 @@ def config(url: str) -> str:
 
 
 @asynccontextmanager
-async def demo(pace: float = 0.0, admin: str = "") -> AsyncIterator[Demo]:
-    """Run it all in this process until the block ends."""
-    async with upstreams(pace) as upstream:
-        text = config(upstream.url) + (f"admin: {admin}\n" if admin else "")
-        prices = {"config/prices.yaml": '"local-vllm/*": {input: 0.2, output: 0.4}\n'}
-        async with running_gateway(text, files=prices, log_level="info") as gateway, dashboard(gateway) as url:
-            yield Demo(gateway, upstream, url)
+async def demo(pace: float = 0.0) -> AsyncIterator[Demo]:
+    """Run it all in this process until the block ends: for tests."""
+    async with (
+        upstreams(pace) as upstream,
+        running_gateway(config(upstream.url), files=PRICES, log_level="info") as gateway,
+        dashboard(gateway) as url,
+    ):
+        assert gateway.core.snapshot.ledger is not None
+        await seed(gateway.core.snapshot.ledger, 300, 3)
+        yield Demo(gateway.url, url, upstream, gateway.session)
+
+
+@asynccontextmanager
+async def served(home: Path, rows: int) -> AsyncIterator[Demo]:
+    """Serve it as an operator does, in a process of its own: for pictures, whose figures should be a gateway's."""
+    async with upstreams(1.0) as upstream, aiohttp.ClientSession() as session:
+        for name, text in {"gateway.yaml": config(upstream.url), **PRICES}.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_text(text)
+        ledger = ledger_at("sqlite:var/ledger.db", home, keep_s=None, time=SystemClock().time, log=Logger("error"))
+        assert ledger is not None
+        await ledger.start()
+        await seed(ledger, rows, 30)
+        await ledger.close()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "serve", str(home), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+            "--no-watch", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=2**20,
+        )  # fmt: skip
+        assert process.stderr is not None
+        try:
+            found = None
+            while found is None and (line := await process.stderr.readline()):
+                found = READY.match(line.decode().rstrip())
+            assert found is not None, "the gateway did not start"
+            reading = asyncio.create_task(process.stderr.read())
+            yield Demo(found[1], found[2], upstream, session)
+        finally:
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+        await reading
 
 
 @asynccontextmanager

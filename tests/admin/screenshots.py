@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from typing import Literal
 from playwright.async_api import Browser
 
 from tests.admin.browser import opened, started
-from tests.admin.demo import Demo, demo
+from tests.admin.demo import KEYS, Demo, served
 from tests.imports import ROOT
 
 FOLDER = ROOT / "docs" / "images"
@@ -31,13 +32,19 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 async def one_to_show(running: Demo) -> str:
-    """Return the page of the newest request that needed two attempts."""
-    ledger = running.gateway.core.snapshot.ledger
-    assert ledger is not None
-    await ledger.flush()
-    rows = await ledger.rows(at_most=2000)
-    chosen = next((row for row in rows if row.attempts > 1 and row.tries and row.status == 200), rows[0])
-    return f"/requests/{chosen.exchange_id}"
+    """Return the page of a recent request that needed two attempts, and streamed."""
+    async with running.session.get(running.url + "/api/requests?route=smart&status=200&limit=200&since=-10m") as answer:
+        rows = (await answer.json())["rows"]
+    chosen = next((row for row in rows if row["attempts"] > 1 and row["stream"]), rows[0])
+    return f"/requests/{chosen['exchange_id']}"
+
+
+async def reload(running: Demo, home: Path) -> None:
+    """Change the configuration once, so that there is a difference to show."""
+    text = (home / "gateway.yaml").read_text()
+    (home / "gateway.yaml").write_text(text.replace("weight: 3}", "weight: 4}"))
+    async with running.session.post(running.url + "/api/reload", json={}) as answer:
+        assert answer.status == 200, await answer.text()
 
 
 async def take(browser: Browser, running: Demo, folder: Path, names: Sequence[str], whole: bool) -> None:
@@ -63,11 +70,18 @@ async def take(browser: Browser, running: Demo, folder: Path, names: Sequence[st
 
 async def main(seconds: float, names: Sequence[str], folder: Path, whole: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    async with demo(pace=1.0) as running, started() as browser:
-        await running.seed(30_000, 30)
+    with tempfile.TemporaryDirectory() as home:
+        await photograph(seconds, names, folder, whole, Path(home))
+
+
+async def photograph(seconds: float, names: Sequence[str], folder: Path, whole: bool, home: Path) -> None:
+    async with served(home, 30_000) as running, started() as browser:
+        await reload(running, home)
         traffic = asyncio.create_task(running.traffic(9.0))
         try:
-            await asyncio.sleep(seconds)
+            await asyncio.gather(
+                asyncio.sleep(seconds), *(running.converse(key, turns) for turns, key in enumerate(KEYS, 2))
+            )
             await take(browser, running, folder, names, whole)
         finally:
             traffic.cancel()
