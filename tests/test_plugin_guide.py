@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway import plugin
+from gateway.errors import ConfigErrors
 from gateway.testing import running_gateway
 
 ROOT = Path(__file__).parent.parent
@@ -118,9 +119,30 @@ def test_every_service_and_every_hook_is_in_the_guide() -> None:
     assert named == {each.name for each in fields(plugin.Services)}
     hooks = set(re.findall(r"^\| `(\w+)\(", guide, re.MULTILINE))
     assert {name for name in vars(plugin.Plugin) if callable(getattr(plugin.Plugin, name))} <= hooks | named
-    for name in ("needs_usage", "public", "options_schema"):
+    for name in ("needs_usage", "public", "options_schema", "models", "asks"):
         assert name in vars(plugin.Plugin)
         assert f"`{name}" in guide
+
+
+async def test_the_plugin_that_asks_models_is_whole() -> None:
+    [source] = [text for _, more, text in blocks() if more == "plugin=second_opinion"]
+    config = (
+        "plugins: [second_opinion: {first: draft, second: better}]\nproviders: {echo: {}}\n"
+        "routes: [{name: all, match: {model: [draft, better]}, targets: [echo/echo]}]\n"
+    )
+    body = {"model": "second-opinion", "messages": [{"role": "user", "content": "hi"}]}
+    async with running_gateway(config, plugins={"second_opinion": source}) as gateway:
+        whole = await gateway.post("/v1/chat/completions", body)
+        stream = await gateway.post("/v1/chat/completions", {**body, "stream": True})
+        models = [each["id"] for each in (await gateway.get("/v1/models")).json()["data"]]
+    assert "Improve on your answer" in whole.json()["choices"][0]["message"]["content"]
+    assert stream.body.endswith(b"data: [DONE]\n\n") and stream.headers["x-gateway-attempts"] == "2"
+    assert models == ["second-opinion", "draft", "better"]
+    with pytest.raises(ConfigErrors, match='second: no route serves the model "worse"'):
+        async with running_gateway(
+            config.replace("second: better", "second: worse"), plugins={"second_opinion": source}
+        ):
+            pass
 
 
 async def test_the_plugin_that_counts_in_the_state_is_whole() -> None:
