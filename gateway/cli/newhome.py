@@ -15,11 +15,13 @@ from gateway.cli.imports.draft import Draft
 from gateway.errors import ConfigError
 
 CHAIN: Final = (
-    "request_id", "access_log", "security_headers", "cors", "metrics", "auth", "timeouts", "circuit_breaker",
+    "request_id", "access_log", "security_headers", "cors", "metrics", "tracing", "auth", "session", "timeouts",
+    "circuit_breaker",
 )  # fmt: skip
 """The plugins a new home begins with, as far as this version has them."""
 OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "auth": {"jwt": {"secret": "${JWT_SECRET_KEY:-}"}, "anonymous": "when_unconfigured"}
+    "tracing": {"endpoint": "${OTEL_EXPORTER_OTLP_ENDPOINT:-}"},
+    "auth": {"jwt": {"secret": "${JWT_SECRET_KEY:-}"}, "anonymous": "when_unconfigured"},
 }
 """What they are told: a new home answers before it has a key."""
 
