@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 from aiohttp import ClientSession, web
 
@@ -91,10 +91,8 @@ __all__ = [
     "credentials", "fold", "incoming_trace", "trace_headers", "trace_id_for", "waited_s", "web",
 ]  # fmt: skip
 
-T = TypeVar("T")
 EXCHANGE = web.RequestKey("exchange", Exchange)
 """Where a handler of a plugin's own path finds its exchange."""
-CallNext = Callable[[Any], Awaitable[Reply]]
 
 
 class Clock(Protocol):
@@ -219,12 +217,12 @@ class Services:
     """What the gateway lends its plugins.
 
     `state` is the shared state below the plugin's own prefix, `local` this process's own, for as long as the shared one
-    is lost; `ledger` None when there is none; `health` what is known
-    of targets. `http` is one client session for all plugins, made when first asked for; it follows no redirect unless
-    told to. `workers` is how many processes of this machine share the state. `lasting(name, factory)` returns an object
-    that survives reloads: made by `factory` the first time, the same one ever after. `group` asks the other processes.
-    `gateway` asks models. `is_loopback`: only this machine can connect to the data listener. `route` names the route
-    that the plugin stands on by an entry of its own there, None when it stands in the global chain.
+    is lost; `ledger` None when there is none; `health` what is known of targets. `http` is one client session for all
+    plugins, made when first asked for; it follows no redirect unless told to. `workers` is how many processes of this
+    machine share the state. `lasting(name, factory)` returns an object that survives reloads: made by `factory` the
+    first time, the same one ever after. `group` asks the other processes. `gateway` asks models. `is_loopback`: only
+    this machine can connect to the data listener. `route` names the route that the plugin stands on by an entry of its
+    own there, None when it stands in the global chain.
     """
 
     clock: Clock
