@@ -96,7 +96,7 @@ class Upstreams:
             return web.json_response({"error": {"message": "model is loading", "type": "server_error"}}, status=503)
         if not local and self.pace and self._random.random() < 0.025:
             said = {"error": {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}}
-            return web.json_response(said, status=429, headers={"retry-after": "1"})
+            return web.json_response(said, status=429)
         count = self._random.randint(12, 60)
         usage = {"prompt_tokens": self._random.randint(200, 1800), "completion_tokens": count}
         usage["total_tokens"] = sum(usage.values())
@@ -250,7 +250,7 @@ async def seed(ledger: Ledger, rows: int, days: float) -> None:
         if index % 5000 == 4999:
             await ledger.flush()
     await ledger.flush()
-    facts = {"models": ["gpt-*"], "tags": {"team": "product"}, "budget": "$25/month"}
+    facts = {"models": ["gpt-*"], "tags": {"team": "product"}, "budget": {"amount_usd": "25", "period": "month"}}
     hashed = "sha256:" + hashlib.sha256(b"demo").hexdigest()
     await ledger.save_key(SavedKey(name="contractor", hash=hashed, created_at=now - 86400 * 9, facts=facts))
 
