@@ -6,8 +6,7 @@ the hooks you need: which ones is found once, at load, and the others cost nothi
 The life of a plugin:
 1. `__init__(options, services)`: options are checked against `options_schema` and filled with its defaults. No I/O.
 2. `start()`: may wait; may refuse with ConfigError, and then the old snapshot stays.
-3. per request, in the chain's order: `identify` → `handle` → per try `attempt` → `transform`, `observe` →
-   `complete` → `finish`.
+3. a request, in order: `identify` → `handle` → per try `attempt` → `transform`, `observe` → `complete` → `finish`.
 4. `close()`: after the last exchange of its snapshot.
 """
 
