@@ -13,6 +13,7 @@ from gateway.admin.desk import Desk
 from gateway.admin.status import merged
 from gateway.errors import BadRequest
 from gateway.router import Router
+from gateway.runtime import written
 from gateway.runtime.config import Config, RouteConfig
 from gateway.runtime.decided import DEFAULT_PATH, Asked, State, router_of
 from gateway.runtime.explained import explain
@@ -132,7 +133,9 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
             wrong = error.message
         if asked is not None:
             report = await facts(desk, asked, routers)
-        told = {"form": form_of(request.query, config), "wrong": wrong, "report": report, "path": "/routes"}
+        limits = [(name, written.line(value)) for name, value in (report or {}).get("limits", {}).items()]
+        told = {"form": form_of(request.query, config), "wrong": wrong, "report": report, "limits": limits}
+        told["path"] = "/routes"  # where the menu has it
         return desk.page(request, "explain.html", told)
 
     return (web.get("/api/explain", tell), web.get("/explain", page))

@@ -119,8 +119,10 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
     async def page_one(request: web.Request) -> web.Response:
         told = await route_facts(desk, request.match_info["name"])
         lines = {each["name"]: written.line(each["options"]) for each in told["plugins"]}
-        flat = {name: written.line(told[name]) for name in ("limits", "timeouts")}
-        return desk.page(request, "route.html", {"route": told, "options": lines, "flat": flat})
+        flat = {
+            name: [(key, written.line(text)) for key, text in told[name].items()] for name in ("limits", "timeouts")
+        }
+        return desk.page(request, "route.html", {"route": told, "options": lines, **flat})
 
     return (
         web.get("/api/routes", tell),

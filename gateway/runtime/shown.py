@@ -67,7 +67,8 @@ def chain(catalog: Catalog, plugins: Sequence[PluginConfig]) -> list[dict[str, A
     return [
         {
             "name": plugin.name,
-            "from": catalog.origin(plugin.name, plugin.use).path,
+            "from": (origin := catalog.origin(plugin.name, plugin.use)).path,
+            "whose": origin.whose,
             "hooks": list(hooks_of(catalog.load(plugin.name, plugin.use))),
             "options": options(catalog, plugin),
         }

@@ -104,7 +104,7 @@
       const box = side.part("error");
       box.hidden = false;
       box.querySelector("strong").textContent = `${told.status} ${told.code}`;
-      box.querySelector("p").textContent = told.message;
+      box.querySelector("p").textContent = told.message + (told.status === 401 ? "\nType a client's key above." : "");
     } else if (told.type === "end") {
       if (told.first_token_ms !== null) row(side, "First token", ms(told.first_token_ms));
       row(side, "Duration", ms(told.duration_ms));
