@@ -22,6 +22,7 @@ from gateway.plugin import (
     answer_events,
 )  # fmt: skip
 
+from .files import Files
 from .loading import let_go
 from .options import SCHEMA
 from .run import Run
@@ -53,10 +54,11 @@ class Workflow(Plugin):
     def __init__(self, options: Mapping[str, Any], services: Services) -> None:
         super().__init__(options, services)
         refuse_without_langgraph()
+        files = Files(services.home)
         self._written = {
-            name: written(name, given, services.home, f"workflows.{name}")
-            for name, given in options["workflows"].items()
+            name: written(name, given, files, f"workflows.{name}") for name, given in options["workflows"].items()
         }
+        self.files = tuple(dict.fromkeys(files.seen))
         refuse_circles(self._written)
         self.models = tuple(self._written)
         self.asks = dict(item for one in reversed(self._written.values()) for item in one.asks.items())

@@ -11,9 +11,21 @@ STANDARD = Path(__file__).resolve().parents[2]
 LARGEST_BYTES = 1024 * 1024
 
 
-def text_of(name: str, home: Path, where: str) -> str:
-    """Return the text of the file that the option at `where` names. Raises: ConfigError."""
-    path = next((path for path in (home / name, STANDARD / name) if path.is_file()), None)
+class Files:
+    """Reads them. `seen` are the places looked at, which are to be watched: one that is made later goes first."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.seen: list[Path] = []
+
+    def text(self, name: str, where: str) -> str:
+        """Return the text of the file that the option at `where` names. Raises: ConfigError."""
+        places = (self.home / name, STANDARD / name)
+        self.seen.extend(places)
+        return _text(next((path for path in places if path.is_file()), None), name, where)
+
+
+def _text(path: Path | None, name: str, where: str) -> str:
     if path is None:
         raise ConfigError(
             f'{where}: no file "{name}" in the home or the standard home',

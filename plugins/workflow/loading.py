@@ -15,13 +15,16 @@ from typing import Any
 
 from gateway.plugin import ConfigError
 
+from .files import Files
+
 _serial = itertools.count(1)
 
 
-def check(use: str, home: Path, where: str) -> None:
+def check(use: str, files: Files, where: str) -> None:
     """Refuse a `use:` that cannot be right. Nothing is run: LangGraph alone takes more than a second to import, and
     this happens on the loop of a gateway that is being reloaded. Raises: ConfigError."""
     module, _, name = use.rpartition(":")
+    home = files.home
     if not module.endswith(".py"):
         top = module.partition(".")[0]
         if not (home / top).is_dir() and not (home / f"{top}.py").is_file() and importlib.util.find_spec(top) is None:
@@ -30,6 +33,7 @@ def check(use: str, home: Path, where: str) -> None:
             )
         return
     path = home / module
+    files.seen.append(path)
     if not path.is_file():
         raise ConfigError(f'{where}.use: there is no file "{module}"', cure="the path starts at the home's folder")
     try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gateway.plugin import ConfigError
 
-from .files import text_of
+from .files import Files
 from .gates import Output
 
 TASKS = """{"title": "tasks", "type": "object", "properties": {"tasks": {"type": "array", "items": {"type": "string"},
@@ -33,12 +32,12 @@ class Step:
     lenient: bool = False
 
 
-def step_of(name: str, options: Mapping[str, Any], home: Path, where: str, *, lenient: bool = False) -> Step:
+def step_of(name: str, options: Mapping[str, Any], files: Files, where: str, *, lenient: bool = False) -> Step:
     """Return the step that the options at `where` describe. Raises: ConfigError."""
     output = None
     gates = options.get("gate", {})
     if "output" in options:
-        output = Output(text_of(options["output"], home, f"{where}.output"), gates, where)
+        output = Output(files.text(options["output"], f"{where}.output"), gates, where)
     elif gates:
         raise ConfigError(
             f"{where}.gate: a gate looks at fields, and this step has none", cure="name a schema as output:"
@@ -50,7 +49,7 @@ def step_of(name: str, options: Mapping[str, Any], home: Path, where: str, *, le
     return Step(
         name=name,
         model=options["model"],
-        prompt=text_of(options["prompt"], home, f"{where}.prompt"),
+        prompt=files.text(options["prompt"], f"{where}.prompt"),
         temperature=options.get("temperature"),
         max_tokens=options.get("max_tokens"),
         timeout_s=options.get("timeout"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.plugin import ConfigError
 
+from .files import Files
 from .gates import Output
 from .loading import check
 from .steps import TASKS, Step, step_of
@@ -35,7 +35,7 @@ class Written:
     checkpoint_ttl_s: float = 0.0
 
 
-def written(name: str, options: Mapping[str, Any], home: Path, where: str) -> Written:
+def written(name: str, options: Mapping[str, Any], files: Files, where: str) -> Written:
     """Return the workflow that the options at `where` describe. Raises: ConfigError."""
     if options["checkpoint"] and options["checkpoint_ttl"] < 1:
         raise ConfigError(f"{where}.checkpoint_ttl: nothing would be kept", cure="write 1s or more, such as 1h")
@@ -43,11 +43,11 @@ def written(name: str, options: Mapping[str, Any], home: Path, where: str) -> Wr
     steps: list[Step] = []
     places: list[str] = []
     if kind == "chain":
-        steps, places = _chain(options, home, where)
+        steps, places = _chain(options, files, where)
     elif kind == "orchestrator":
-        steps, places = _team(options, home, where)
+        steps, places = _team(options, files, where)
     else:
-        check(options["use"], home, where)
+        check(options["use"], files, where)
     asks = {step.model: f"{place}.model" for step, place in reversed(list(zip(steps, places, strict=True)))}
     asks |= {model: f"{where}.asks[{number}]" for number, model in reversed(list(enumerate(options.get("asks", ()))))}
     texts = [[step.prompt, step.output.schema if step.output else ""] for step in steps]
@@ -65,7 +65,7 @@ def written(name: str, options: Mapping[str, Any], home: Path, where: str) -> Wr
     )
 
 
-def _chain(options: Mapping[str, Any], home: Path, where: str) -> tuple[list[Step], list[str]]:
+def _chain(options: Mapping[str, Any], files: Files, where: str) -> tuple[list[Step], list[str]]:
     places = [f"{where}.steps[{number}]" for number in range(len(options["steps"]))]
     seen: dict[str, str] = {}
     for given, place in zip(options["steps"], places, strict=True):
@@ -75,17 +75,17 @@ def _chain(options: Mapping[str, Any], home: Path, where: str) -> tuple[list[Ste
         seen[given["name"]] = place
     lenient = options["gate_mode"] == "lenient"
     steps = [
-        step_of(given["name"], given, home, place, lenient=lenient)
+        step_of(given["name"], given, files, place, lenient=lenient)
         for given, place in zip(options["steps"], places, strict=True)
     ]
     return steps, places
 
 
-def _team(options: Mapping[str, Any], home: Path, where: str) -> tuple[list[Step], list[str]]:
+def _team(options: Mapping[str, Any], files: Files, where: str) -> tuple[list[Step], list[str]]:
     names = {"coordinator": "coordinator", "workers": "worker", "synthesizer": "synthesizer"}
     places = [f"{where}.{role}" for role in names]
     coordinator, worker, synthesizer = (
-        step_of(name, options[role], home, place) for (role, name), place in zip(names.items(), places, strict=True)
+        step_of(name, options[role], files, place) for (role, name), place in zip(names.items(), places, strict=True)
     )
     coordinator = replace(coordinator, output=Output(TASKS, {}, places[0]))
     return [coordinator, worker, synthesizer], places

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli import gateway
+from gateway.cli import gateway as command
+from gateway.testing import running_gateway
 from tests.serving import run
 from tests.workflow.kit import CHAIN, PROMPTS, TEAM, config
+from tests.workflow.test_own import ASKS, HEAD, TAIL
 
 FILES = {**PROMPTS, "prompts/empty.md": "\n", "prompts/bad.json": "{", "prompts/list.json": "[]"}
 
@@ -22,7 +24,7 @@ def check(home: Path, text: str, files: Mapping[str, str] = FILES) -> tuple[int,
     for name, content in {**files, "gateway.yaml": f"version: 1\n{text}"}.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(content)
-    result = CliRunner().invoke(gateway, ["check", str(home)])
+    result = CliRunner().invoke(command, ["check", str(home)])
     return result.exit_code, result.output
 
 
@@ -129,7 +131,8 @@ CHECKED = """
 import sys
 if sys.argv[2:]:
     sys.modules[sys.argv[2]] = None  # as where it is not installed
-from gateway.cli import gateway
+from gateway.cli import gateway as command
+from gateway.testing import running_gateway
 gateway(["check", sys.argv[1]], standalone_mode=bool(sys.argv[2:]))
 print("modules:", *sys.modules)
 """
@@ -150,3 +153,11 @@ async def test_without_the_extra_the_plugins_entry_says_what_to_install(tmp_path
     said = " ".join(str(refused.value).split())
     assert re.search(r"gateway\.yaml:\d+:\d+: plugins\[1\]: workflow needs LangGraph", said)
     assert 'pip install "llm-gateway[workflow]"' in said
+
+
+async def test_prompts_schemas_and_graphs_are_files_of_the_plugin_and_so_watched() -> None:
+    own = '\n        own: {{use: "graphs.py:graph"}}\n'
+    files = {**PROMPTS, "graphs.py": HEAD + ASKS + TAIL}
+    async with running_gateway(config(CHAIN + own, "http://127.0.0.1:1"), files=files) as gateway:
+        [plugin] = [each for each in gateway.core.snapshot.plugins if each.name == "workflow"]
+        assert {path for path in plugin.files if path.is_file()} == {gateway.home / name for name in files}
