@@ -131,8 +131,7 @@ CHECKED = """
 import sys
 if sys.argv[2:]:
     sys.modules[sys.argv[2]] = None  # as where it is not installed
-from gateway.cli import gateway as command
-from gateway.testing import running_gateway
+from gateway.cli import gateway
 gateway(["check", sys.argv[1]], standalone_mode=bool(sys.argv[2:]))
 print("modules:", *sys.modules)
 """
