@@ -49,11 +49,15 @@ class RequestId(Plugin):
 
     async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
         """Settle the id before anything else uses it."""
-        if not self._accept:
+        if exchange.parent_id is not None:  # a step goes by its parent's
+            pass
+        elif not self._accept:
             exchange.id = secrets.token_hex(16)
         elif self._header != "x-request-id":
             given = exchange.request.headers.get(self._header)
             if given is not None and VISIBLE.fullmatch(given):
+                # Read first, and so settled: clients may use one id twice, and the ledger has a row for each request.
+                exchange.notes["request_id"] = exchange.row_id
                 exchange.id = given
         if self._header != "x-request-id":
             exchange.headers[self._header] = exchange.id

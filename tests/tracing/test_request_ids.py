@@ -135,3 +135,22 @@ async def test_an_unknown_price_names_the_request_that_met_it() -> None:
             await gateway.post(CHAT, asked(), headers={"x-request-id": "mine"})
             await gateway.settled()
             assert [line["request_id"] for line in gateway.events("price_unknown")] == ["mine"]
+
+
+async def test_requests_that_share_an_id_in_a_header_of_ones_own_have_a_row_each() -> None:
+    config = """
+        ledger: sqlite:rows.db
+        plugins: [{request_id: {header: x-correlation-id}}]
+        providers: {echo: {}}
+        routes: [{name: all, targets: ["echo/*"]}]
+    """
+    async with running_gateway(config) as gateway:
+        for _ in range(3):
+            await gateway.post(CHAT, asked(), headers={"x-correlation-id": "same"})
+        await gateway.settled()
+        ledger = gateway.core.snapshot.ledger
+        assert ledger is not None
+        await ledger.flush()
+        rows = await ledger.rows()
+    assert [row.request_id for row in rows] == ["same"] * 3
+    assert len({row.exchange_id for row in rows}) == 3
