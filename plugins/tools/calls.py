@@ -12,9 +12,9 @@ from gateway.plugin import Exchange, Log
 from .arguments import BadArguments
 from .registry import Result, Tool, ToolFailed
 
-Outcome = Literal["ok", "failed", "timeout", "refused", "withheld", "unknown"]
-"""`refused`: its arguments did not fit. `withheld`: the model asked for it and it was not run. `unknown`: no such
-tool."""
+Outcome = Literal["ok", "failed", "timeout", "refused", "cancelled", "withheld", "unknown"]
+"""`refused`: its arguments did not fit. `cancelled`: whoever waited for it left. `withheld`: the model asked for it and
+it was not run. `unknown`: no such tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ async def call(
     """
     deadline = exchange.deadline
     started_at_s = deadline.now()
-    called = Called("failed", error="it was given up")
+    called = Called("cancelled")
     try:
         called = await _run(exchange, tool, given, context)
     finally:
         note(exchange, tool.name, called.outcome, started_at_s)
-        tell = log.debug if called.outcome == "ok" else log.warning
+        tell = log.debug if called.outcome in ("ok", "cancelled") else log.warning
         # Neither arguments nor results: they are the conversation's. An error may repeat an argument.
         tell(
             "tool_called",

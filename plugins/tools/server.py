@@ -102,7 +102,7 @@ class Server:
                 self._is_lost, pause_s, wait_s = False, FIRST_PAUSE_S, self._refresh_s
                 if self._listening is None or (self._listening.done() and not self._is_deaf):
                     self._listening = asyncio.create_task(self._listen())
-            except (ToolFailed, SessionGone, TimeoutError) as error:
+            except Exception as error:  # whatever a server sends, it must not end the looking after it
                 if not self._is_lost:
                     reason = str(error) or type(error).__name__
                     self._log.warning("mcp_server_lost", server=self._shown, error=reason, tools=len(self.tools))

@@ -111,7 +111,7 @@ async def test_a_client_that_leaves_in_the_midst_of_a_call_ends_the_call(stream:
         assert [child.outcome for child in children] == ["completed"]
         assert [(one["name"], one["ok"]) for one in parent.tries if one.get("kind") == "tool"] == [("wait", False)]
         assert len(upstream.requests) == 1
-        assert work(gateway) == [("wait", "failed")]
+        assert work(gateway) == [("wait", "cancelled")]
 
 
 async def test_a_client_that_leaves_in_the_midst_of_round_two_ends_the_upstream() -> None:
