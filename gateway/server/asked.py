@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -14,7 +14,7 @@ from gateway.chat import ChatReply, ChatRequest, Event
 from gateway.dialects.endpoints import Endpoint, exact
 from gateway.dialects.protocol import Target
 from gateway.dialects.table import DIALECTS
-from gateway.errors import InternalError
+from gateway.errors import GatewayError, InternalError
 from gateway.exchange import LONG_BYTES, ClientRequest, Exchange, Reply, Whole
 
 PATHS: Final = {
@@ -43,7 +43,7 @@ async def request_for(parent: Exchange, chat: ChatRequest, endpoint: Endpoint) -
     """Return the request as the client of `parent` would have sent it. Raises: BadRequest."""
     client = parent.request
     query = client.query if client.endpoint is endpoint else ""
-    headers = _headers(client.headers)
+    headers = _headers(client.headers, parent.notes.get("session"))
     request = ClientRequest("POST", endpoint.path, query, headers, remote=client.remote, secure=client.secure)
     request.endpoint, request.model, request.stream = endpoint, chat.model, chat.stream
     request.credential_header = client.credential_header
@@ -73,7 +73,7 @@ class Listed:
 def answer_in(exchange: Exchange, reply: Reply) -> ChatReply | AsyncIterator[Event]:
     """Return what a child was answered. Bytes are a plugin's own answer, written as for a client of its dialect.
 
-    Raises: UpstreamError for an error, or for what is no answer.
+    Raises: GatewayError for an error, UpstreamError for what is no answer.
     """
     body: Any = reply.body
     if isinstance(body, Whole):
@@ -84,15 +84,21 @@ def answer_in(exchange: Exchange, reply: Reply) -> ChatReply | AsyncIterator[Eve
         return cast("AsyncIterator[Event]", body)
     dialect = exchange.dialect
     if reply.status >= 400:
-        raise dialect.parse_error(reply.status, reply.headers, body)
+        said = dialect.parse_error(reply.status, reply.headers, body)
+        failure = GatewayError(said.message, code=said.code, param=said.param, retry_after_s=said.retry_after_s)
+        failure.status = said.status
+        raise failure
     if exchange.request.stream and reply.headers.get("content-type", "").startswith(dialect.stream_type):
         parser = dialect.stream_parser()
         return Listed([*parser.feed(body), *parser.end()])
     return dialect.parse_reply(body)
 
 
-def _headers(given: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
+def _headers(given: CIMultiDictProxy[str], session: Any) -> CIMultiDictProxy[str]:
+    """Return the client's headers, with the session that its body named: it is where a sticky route goes by."""
     kept = [pair for pair in given.items() if pair[0].lower() not in OF_ONE_REQUEST]
+    if isinstance(session, Mapping) and isinstance(session.get("id"), str) and "x-session-id" not in given:
+        kept.append(("x-session-id", session["id"]))
     return given if len(kept) == len(given) else CIMultiDictProxy(CIMultiDict(kept))
 
 

@@ -302,8 +302,13 @@ class RunningChild:
             return
         headers = parent.headers
         headers["x-gateway-route"] = parent.route.name
-        open_tries = sum(len(each.exchange.all_attempts) for each in parent.sources if isinstance(each, RunningChild))
-        headers["x-gateway-attempts"] = str(len(parent.all_attempts) + open_tries)
+        headers["x-gateway-attempts"] = str(tries_so_far(parent))
         for name in TOLD_INSIDE if self._through is not None else TOLD:
             if name in own:
                 headers[name] = own[name]
+
+
+def tries_so_far(exchange: Exchange) -> int:
+    """Return how many attempts there were, those of its children included, whether they have ended or not."""
+    still = (each.exchange for each in exchange.sources if isinstance(each, RunningChild))
+    return len(exchange.all_attempts) + sum(map(tries_so_far, still))

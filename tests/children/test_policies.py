@@ -93,6 +93,17 @@ async def test_what_a_plugin_edits_of_a_childs_members_is_what_is_sent(inside: s
     assert (sent.header("x-own"), sent.header("idempotency-key")) == ("kept", "")
 
 
+async def test_a_child_goes_by_its_parents_request_id_also_where_the_gateway_makes_them_up() -> None:
+    async with ScriptedUpstream(answer) as upstream:
+        text = config(upstream.url, "request_id: {accept: false}, flow")
+        async with running_gateway(text, plugins=PLUGINS) as gateway:
+            headers = {"x-ask": "openai-plain,openai-plain", "x-request-id": "mine"}
+            got = await gateway.post(CHAT, ASKED, headers=headers)
+            rows = await rows_of(gateway)
+    ids = {request.header("x-request-id") for request in upstream.requests} | {row.request_id for row in rows}
+    assert ids == {got.headers["x-request-id"]} != {"mine"}
+
+
 @WAYS
 async def test_a_child_falls_back_and_says_how_often_it_tried(inside: str) -> None:
     script = [reply_json({"error": {"message": "down"}}, 503), reply_json(whole("openai", told=True))]
@@ -146,14 +157,18 @@ async def test_shadows_are_cast_of_clients_requests_and_of_no_child() -> None:
 
 async def test_children_of_one_conversation_go_to_one_target() -> None:
     async with ScriptedUpstream(answer) as upstream:
-        text = config(upstream.url, "flow", ", balance: sticky")
+        text = config(upstream.url, "session, flow", ", balance: sticky")
         async with running_gateway(text, plugins=PLUGINS) as gateway:
-            for session in ("a", "b", "c", "d", "e", "f"):
-                headers = {"x-ask": "openai-plain+openai-plain,openai-plain", "x-session-id": session}
-                await gateway.post(CHAT, ASKED, headers=headers)
+            for number in range(8):
+                headers = {"x-ask": "openai-plain+openai-plain,openai-plain"}
+                if number < 4:
+                    await gateway.post(CHAT, ASKED, headers={**headers, "x-session-id": str(number)})
+                else:
+                    session = (await gateway.post("/v1/sessions", {})).json()["id"]
+                    await gateway.post(CHAT, {**ASKED, "session_id": session}, headers=headers)
             rows = [row for row in await rows_of(gateway) if row.parent_id is not None]
     went = {row.session: {each.target for each in rows if each.session == row.session} for row in rows}
-    assert len(rows) == 18 and len(went) == 6 and all(len(targets) == 1 for targets in went.values())
+    assert len(rows) == 24 and len(went) == 8 and all(len(targets) == 1 for targets in went.values())
     assert len(set.union(*went.values())) == 2
 
 
