@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from gateway.plugin import Log, StateLost, StateStore
+from gateway.plugin import StateLost, StateStore
 
 from .run import Run
 
@@ -51,20 +51,28 @@ _kept = msgspec.msgpack.Decoder(Kept).decode
 _written = msgspec.msgpack.Decoder(Written).decode
 
 
+class Going:
+    """A run that goes on: what is stored of it, and whether the state was lost meanwhile."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.is_lost = run, False
+        self.keys: set[str] = set()
+
+
 class Keeper(BaseCheckpointSaver[int]):
     """LangGraph's checkpointer over a `StateStore`. A state that cannot be reached costs the run its checkpoints, and
     nothing else: they are insurance, not the answer."""
 
-    def __init__(self, state: StateStore, ttl_s: float, log: Log) -> None:
+    def __init__(self, state: StateStore, ttl_s: float) -> None:
         # SECURITY: None lets nothing be made of stored bytes but LangGraph's own list of plain types (and what a
         # graph's state names); the default would import whatever they name.
         super().__init__(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
-        self._state, self._ttl_s, self._log = state, ttl_s, log
-        self._keys: dict[str, set[str]] = {}
+        self._state, self._ttl_s = state, ttl_s
+        self._going: dict[str, Going] = {}
 
     async def start(self, run: Run, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what the graph is started with: `given`, or None to go on where `run` was interrupted."""
-        self._keys.setdefault(run.thread, set())
+        self._going.setdefault(run.thread, Going(run))
         if await self.aget_tuple({"configurable": {"thread_id": run.thread}}) is None:
             return given
         run.log.info("workflow_resumed", request_id=run.exchange.id, workflow=run.name)
@@ -72,10 +80,10 @@ class Keeper(BaseCheckpointSaver[int]):
 
     async def forget(self, thread: str, *, is_done: bool) -> None:
         """Let go of a run: of what is stored only when it `is_done`."""
-        keys = self._keys.pop(thread, None)
-        if keys and is_done:
+        going = self._going.pop(thread, None)
+        if going is not None and going.keys and is_done:
             try:
-                await self._state.delete(*keys)
+                await self._state.delete(*going.keys)
             except StateLost:
                 return  # it lives no longer than its time
 
@@ -148,12 +156,16 @@ class Keeper(BaseCheckpointSaver[int]):
 
     def _note(self, thread: str, *keys: str) -> set[str]:
         """Note what is stored of a run that goes on, for its end; of one that has ended nothing is noted any more."""
-        known = self._keys.get(thread, set())
+        going = self._going.get(thread)
+        known: set[str] = set() if going is None else going.keys
         known.update(keys)
         return known
 
     def _lost(self, thread: str) -> None:
-        self._log.warning("workflow_not_kept", thread=thread)
+        """Tell once a run that it goes on without."""
+        if (going := self._going.get(thread)) is not None and not going.is_lost:
+            going.is_lost = True
+            going.run.warn("workflow_not_kept")
 
 
 def _place(config: RunnableConfig) -> tuple[str, str, str | None]:

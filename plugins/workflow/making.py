@@ -14,7 +14,7 @@ from .written import Written
 
 def made(one: Written, services: Services, modules: list[str]) -> Chain | Orchestrator | Own:
     """Return the workflow, its graph compiled. Raises: ConfigError."""
-    keeper = Keeper(services.state, one.checkpoint_ttl_s, services.log) if one.checkpoint else None
+    keeper = Keeper(services.state, one.checkpoint_ttl_s) if one.checkpoint else None
     if one.kind == "chain":
         return Chain(one.steps, keeper)
     if one.kind == "orchestrator":

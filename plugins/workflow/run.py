@@ -51,7 +51,6 @@ class Run:
         self.log = log
         self.forget: Callable[..., Awaitable[None]] | None = None
         self._children, self._clock = children, clock
-
         self.conversation = tuple(map(neutral, exchange.chat.messages))
         self._tell(name for name, value in exchange.chat.extra.items() if asks_for_something(name, value))
 
@@ -95,8 +94,9 @@ class Run:
                 async for event in child.events():
                     if isinstance(event, Stop):
                         stop = event
-                    elif not isinstance(event, Start | Usage | ToolCallDelta):
-                        self._tell_of(child)
+                    elif isinstance(event, Start):
+                        self._tell_of(child)  # the answer's head has not gone out yet
+                    elif not isinstance(event, Usage | ToolCallDelta):
                         yield event
         yield self.usage
         yield stop
@@ -135,8 +135,8 @@ class Run:
         )
 
     def _last(self, step: Step, messages: Sequence[Message]) -> ChatRequest:
-        asked = self.exchange.chat
-        return self._chat(step, messages, stream=asked.stream, **{name: getattr(asked, name) for name in CARRIED})
+        asked, stream = self.exchange.chat, self.exchange.request.stream
+        return self._chat(step, messages, stream=stream, **{name: getattr(asked, name) for name in CARRIED})
 
     # --- what came of it ---------------------------------------------------------------------------
 

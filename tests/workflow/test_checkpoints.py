@@ -204,7 +204,8 @@ async def test_a_lost_state_costs_the_checkpoints_and_not_the_answer(tmp_path: P
         async with running(by_step(STORY), more=KEPT, top=top) as ran:
             server.kill()
             got = await ran.gateway.post("/v1/chat/completions", QUESTION, headers=ID)
-            assert ran.gateway.events("workflow_not_kept")
+            [line] = ran.gateway.events("workflow_not_kept")
+            assert (line["request_id"], line["level"]) == ("tale-1", "warning")
     finally:
         server.kill()
     assert text_of(got) == "The end."

@@ -144,7 +144,7 @@ async def test_a_check_loads_nothing_of_langgraph(tmp_path: Path) -> None:
     assert not {"langgraph.graph", "langchain_core", "langsmith"} & set(printed.rpartition("modules:")[2].split())
 
 
-@pytest.mark.parametrize("missing", ["langgraph", "langgraph.graph"])
+@pytest.mark.parametrize("missing", ["langgraph.graph"])
 async def test_without_the_extra_the_plugins_entry_says_what_to_install(tmp_path: Path, missing: str) -> None:
     check(tmp_path, config(CHAIN, "http://127.0.0.1:1"))
     with pytest.raises(AssertionError) as refused:
