@@ -19,11 +19,11 @@ STOP_TIMEOUT_S = 50.0
 
 
 class Serving:
-    """A gateway that runs. `url` is its data listener; `lines` all that it has written to stderr so far."""
+    """A gateway that runs. `url` is its data listener, `admin` its admin listener or off; `lines` all that it has written to stderr so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.url = ""
+        self.url = self.admin = ""
         self.lines: list[str] = []
         self._ready = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
@@ -34,7 +34,7 @@ class Serving:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             self.lines.append(line)
             if found := READY.match(line):
-                self.url = found[1]
+                self.url, self.admin = found.groups()
                 self._ready.set()
         self._ready.set()  # it ended: whoever waits finds no url
 
@@ -64,10 +64,11 @@ async def serving(
     environ: Mapping[str, str] | None = None,
     command: Sequence[str] = (sys.executable, "-m", "gateway"),
     cwd: Path = ROOT,
+    admin: str = "off",
 ) -> AsyncIterator[Serving]:
     """Serve `home` on a free port of loopback; on the way out it must end cleanly."""
     process = await asyncio.create_subprocess_exec(
-        *command, "serve", str(home), "--listen", "127.0.0.1:0", "--admin", "off", "--no-watch",
+        *command, "serve", str(home), "--listen", "127.0.0.1:0", "--admin", admin, "--no-watch",
         cwd=cwd, env={**os.environ, **(environ or {})},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -157,8 +158,7 @@ class Console:
             except httpx2.HTTPError:
                 return "unknown"
             if answer.status_code == 200:
-                cost = answer.json().get("cost_usd")
-                return "unknown" if cost is None else f"${cost}"
+                return _sum(answer.json())
             if answer.status_code != 404:
                 return "unknown"
             time.sleep(LOOK_AGAIN_S)
@@ -185,3 +185,9 @@ class Console:
         if "x-request-id" in headers:
             parts.append(f"request={headers['x-request-id']}")
         return Refused("; ".join(parts))
+
+
+def _sum(told: Mapping[str, Any]) -> str:
+    """Return what a request cost, its children with it: their parent's own row costs nothing."""
+    costs = [row["cost_usd"] for row in (told["row"], *told["children"])]
+    return "unknown" if None in costs else f"${sum(map(Decimal, costs), Decimal(0)):f}"

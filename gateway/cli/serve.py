@@ -30,7 +30,11 @@ def _address(_ctx: click.Context, param: click.Parameter, text: str | None) -> s
     "--admin", envvar="GATEWAY_ADMIN_LISTEN", metavar="H:P", callback=_address, help="The dashboard's address, or off."
 )
 @click.option(
-    "--workers", envvar="GATEWAY_WORKERS", metavar="N", type=click.IntRange(1, MOST_WORKERS), help="Processes on one port."
+    "--workers",
+    envvar="GATEWAY_WORKERS",
+    metavar="N",
+    type=click.IntRange(1, MOST_WORKERS),
+    help="Processes on one port.",
 )
 @click.option(
     "--log-level",

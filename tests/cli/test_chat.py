@@ -64,6 +64,15 @@ async def test_the_answer_goes_to_stdout_and_what_it_took_to_stderr(gateway: Ser
     assert re.match(r"request=asked-1  route=first  target=echo/echo  tokens=\d+\+\d+  cost=\S+  time=\d", err)
 
 
+async def test_what_a_stream_cost_is_asked_of_the_ledger(tmp_path: Path) -> None:
+    text = HOME % ("session", "http://127.0.0.1:9")
+    (tmp_path / "gateway.yaml").write_text(text + "ledger: sqlite:ledger.db\n")
+    async with serving(tmp_path, admin="127.0.0.1:0") as running:
+        at = {"GATEWAY_LISTEN": running.url[7:], "GATEWAY_ADMIN_LISTEN": running.admin[7:]}
+        assert "  cost=$0  " in (await chat(None, "hi", **at))[2]
+        assert "  cost=unknown  " in (await chat(running.url, "hi"))[2]
+
+
 async def test_a_pipe_is_the_prompt(gateway: Serving) -> None:
     assert (await chat(gateway.url, "--model", "echo", given="from a pipe\n"))[:2] == (0, "from a pipe\n")
 
