@@ -51,13 +51,15 @@ def veil(text: str, known: Iterable[Secret], clean: Clean) -> str:
     """Return `text` with `***` for every secret, as many lines as before. `known` are secrets to be taken out."""
     text = _BREAK.sub("\n", text)  # as the YAML reader counts lines
     try:
-        spans = sorted(set(_spans(text)), reverse=True)
+        spans = sorted(set(_spans(text)))
     except ValueError:
         shown = _by_line(text)
     else:
-        shown = text
+        parts, at = [], 0
         for start, end in spans:
-            shown = shown[:start] + _masked(shown[start:end]) + shown[end:]
+            parts += [text[at:start], _masked(text[start:end])]
+            at = end
+        shown = "".join([*parts, text[at:]])
         shown = _COMMENT.sub(lambda found: _NAMED.sub(_value_out, found[0]), shown)
     for secret in sorted(_pieces(known), key=len, reverse=True):
         shown = shown.replace(secret, HIDDEN)
