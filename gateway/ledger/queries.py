@@ -51,7 +51,7 @@ def _by_request(id: str) -> ColumnElement[bool]:
 
 
 def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    return list(dict.fromkeys(value)) if isinstance(value, (list, tuple, set, frozenset)) else [value]
 
 
 def targets_of(conn: Connection, provider: Any) -> list[str] | None:

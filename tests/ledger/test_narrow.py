@@ -16,6 +16,11 @@ FACTS: dict[str, list[Any]] = {
     "target": ["a/x", "a/y", "b/x", None],
     "status": [200, 429, 502],
     "outcome": ["completed", "failed"],
+    # Of these the sums know nothing.
+    "error_code": ["timeout", "rare", None, None],
+    "session": [None, None, None, "s1"],
+    "stream": [True, False],
+    "dialect": ["openai_chat", "anthropic"],
 }
 
 
