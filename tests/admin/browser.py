@@ -39,6 +39,13 @@ OVERFLOW = """() => {
 }"""
 
 
+Theme = Literal["light", "dark"]
+
+
+def height_of(width: int) -> int:
+    return 844 if width < 900 else 900
+
+
 def program() -> str:
     """Return where Chromium is. Skips, loudly, where there is none; with CI=true that fails."""
     for name in NAMES:
@@ -95,6 +102,11 @@ class Seen:
         assert answer is not None
         return answer.status
 
+    async def look(self, width: int, theme: Theme) -> None:
+        """Make the window so wide, and the system's theme that."""
+        await self.page.set_viewport_size({"width": width, "height": height_of(width)})
+        await self.page.emulate_media(color_scheme=theme)
+
     async def overflow(self) -> list[str]:
         """Return what makes the page wider than the window; nothing where all fits."""
         found: list[str] = await self.page.evaluate(OVERFLOW)
@@ -110,12 +122,11 @@ class Seen:
 
 @asynccontextmanager
 async def opened(
-    browser: Browser, url: str, *, width: int = 1440, theme: Literal["light", "dark"] = "light", watch: str = ""
+    browser: Browser, url: str, *, width: int = 1440, theme: Theme = "light", watch: str = ""
 ) -> AsyncIterator[Seen]:
     """Open a window on the dashboard at `url`; `watch` is a script to run before each page's own."""
-    height = 844 if width < 900 else 900
     context = await browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=theme, timezone_id="UTC", locale="en-US"
+        viewport={"width": width, "height": height_of(width)}, color_scheme=theme, timezone_id="UTC", locale="en-US"
     )
     try:
         await context.add_init_script(WATCH + watch)

@@ -12,11 +12,10 @@ import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from playwright.async_api import Browser
 
-from tests.admin.browser import opened, started
+from tests.admin.browser import Theme, opened, started
 from tests.admin.demo import KEYS, Demo, served
 from tests.imports import ROOT
 
@@ -27,8 +26,8 @@ PAGES = {
     "keys": "/keys", "usage": "/usage", "sessions": "/sessions", "playground": "/playground",
     "configuration": "/configuration",
 }  # fmt: skip
-SIZES: tuple[tuple[str, int, int], ...] = (("", 1440, 900), ("-narrow", 390, 844))
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+SIZES = (("", 1440), ("-narrow", 390))
+THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 async def one_to_show(running: Demo) -> str:
@@ -50,7 +49,7 @@ async def reload(running: Demo, home: Path) -> None:
 async def take(browser: Browser, running: Demo, folder: Path, names: Sequence[str], whole: bool) -> None:
     """Write a picture of each page, width and theme."""
     one = await one_to_show(running)
-    for suffix, width, _height in SIZES:
+    for suffix, width in SIZES:
         for theme in THEMES:
             async with opened(browser, running.url, width=width, theme=theme) as seen:
                 for name in names:

@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.admin.browser import Seen, opened, started
+from tests.admin.browser import Seen, Theme, opened, started
 from tests.admin.demo import Demo, demo
 from tests.admin.test_figures import WRITTEN
 
@@ -35,6 +35,12 @@ FOCUSED = """() => {
   return {name: at.ariaLabel || at.textContent.trim() || at.name || at.tagName, href: at.getAttribute("href"), tag: at.tagName,
           seen: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2};
 }"""
+
+
+LOOKS: tuple[tuple[int, Theme], ...] = (
+    (390, "light"), (390, "dark"), (1440, "light"), (1440, "dark"), (1920, "dark"), (1920, "light"),
+)  # fmt: skip
+IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0] < 128"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -71,28 +77,22 @@ async def told(page: Page, selector: str) -> str:
     return (await page.inner_text(selector)).strip()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def addresses(chromium: Browser, running: Demo) -> list[str]:
-    async with opened(chromium, running.url) as seen:
-        return await pages(seen)
-
-
-@pytest.mark.parametrize(
-    ("width", "theme"), [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark"), (1920, "dark")]
-)
-async def test_every_page_fits_has_its_landmarks_and_does_nothing_wrong(
-    width: int, theme: Literal["light", "dark"], chromium: Browser, running: Demo, addresses: list[str]
-) -> None:
+async def test_every_page_fits_has_its_landmarks_and_does_nothing_wrong(chromium: Browser, running: Demo) -> None:
     async def traffic() -> None:
         while True:
             await running.ask("smart", stream=True)
 
     sending = asyncio.create_task(traffic())
     try:
-        async with opened(chromium, running.url, width=width, theme=theme) as seen:
-            for path in addresses:
+        async with opened(chromium, running.url) as seen:
+            for path in await pages(seen):
                 assert await seen.go(path) == 200, path
-                assert await seen.overflow() == [], path
+                for width, theme in LOOKS:
+                    await seen.look(width, theme)
+                    assert await seen.overflow() == [], (path, width)
+                    assert await seen.page.evaluate(NAMELESS) == [], (path, width)
+                    dark = await seen.page.evaluate(IS_DARK)
+                    assert dark == (theme == "dark"), (path, theme)
                 marks = await seen.page.evaluate(LANDMARKS)
                 assert (marks["main"], marks["nav"], marks["h1"], marks["lang"], marks["here"]) == (1, 1, 1, "en", 1), (
                     path
@@ -101,7 +101,6 @@ async def test_every_page_fits_has_its_landmarks_and_does_nothing_wrong(
                     path,
                     marks,
                 )
-                assert await seen.page.evaluate(NAMELESS) == [], path
     finally:
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -154,7 +153,7 @@ async def test_an_action_is_confirmed_in_the_page_and_changes_the_target(chromiu
                                               state="visible" if then else "attached")  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/", "/requests", "/keys", "/routes", "/playground"])
+@pytest.mark.parametrize("path", ["/", "/requests", "/playground"])
 async def test_the_keyboard_reaches_everything_and_its_place_is_seen(
     path: str, chromium: Browser, running: Demo
 ) -> None:

@@ -65,7 +65,7 @@
         scales: { x: { time: true, range: (_plot, from, to) => this.byDay ? [from - this.width() / 2, to + this.width() / 2] : [from, to] },
           y: { range: (_plot, _from, to) => [0, to > 0 ? to * 1.08 : 1] } },
         axes: [
-          { stroke: line, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 40,
+          { stroke: line, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 34,
             values: (_plot, splits) => splits.map((each) => this.byDay || each % 86400 === 0 ? day(each) : clock(each, false)),
             incrs: [60, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400],
             ...(this.byDay ? { splits: () => this.days() } : {}) },
