@@ -49,7 +49,7 @@ class Desk:
         """The ledger, to be asked. Raises: NotFound when there is none."""
         ledger = self.gateway.snapshot.ledger
         if ledger is None:
-            raise NotFound("this gateway keeps no ledger: set `ledger:` in gateway.yaml")
+            raise NotFound("this gateway keeps no ledger: set `ledger:` in gateway.yaml", code="no_ledger")
         return ledger
 
     async def gather(self, what: str, given: Any = None) -> list[Any]:

@@ -14,8 +14,9 @@ import openai
 from openai import Stream
 from openai.types.chat import ChatCompletionChunk
 
-COST_KNOWN_S = 0.5
-"""How long the ledger may take to tell what a stream cost: a row is safe 200 ms after the end."""
+COST_KNOWN_S = 2.0
+"""How long the ledger may take to tell what a stream cost: a row is safe 200 ms after the end, and a machine may be
+busy."""
 LOOK_AGAIN_S = 0.05
 
 
@@ -159,7 +160,7 @@ class Console:
                 return "unknown"
             if answer.status_code == 200:
                 return _sum(answer.json())
-            if answer.status_code != 404:
+            if answer.status_code != 404 or answer.json()["error"].get("code") == "no_ledger":
                 return "unknown"
             time.sleep(LOOK_AGAIN_S)
         return "unknown"
