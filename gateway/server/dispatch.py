@@ -25,13 +25,13 @@ from gateway.router import rest
 from gateway.runtime.allowed import refuse_foreign
 from gateway.runtime.config import ServerConfig
 from gateway.runtime.gateway import Gateway
+from gateway.runtime.peers import Peers
 from gateway.runtime.running import Running
 from gateway.runtime.snapshot import Snapshot
 from gateway.server import owned, paths, tickets
 from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
 from gateway.server.pages import Pages
-from gateway.server.peers import Peers
 from gateway.server.tickets import Tickets
 
 OVERLOAD_RETRY_S = 1.0
