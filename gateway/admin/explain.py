@@ -3,6 +3,7 @@ now. Sends nothing. The same as `gateway explain`, with what only a running gate
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -40,7 +41,11 @@ async def live(desk: Desk) -> dict[str, tuple[State, str]]:
     """Return, by name, the targets that cannot be tried now though their providers are enabled, and why."""
     holds = desk.gateway.holds
     found: dict[str, tuple[State, str]] = {}
-    for each in merged(await desk.gather("status"), [])["targets"]:
+    states, rests = await asyncio.gather(desk.gather("status"), desk.gather("key_rests"))
+    for name in set.intersection(*(set(each) for each in rests)) if rests else ():
+        soonest_s = min(each[name] for each in rests)
+        found[name] = "resting", f"every key of it rests for {soonest_s:.0f} s more"
+    for each in merged(states, [])["targets"]:
         if each["breaker"] == "open":
             why = f": {each['why']}" if each["why"] else ""
             found[each["target"]] = (

@@ -11,6 +11,7 @@ from gateway.plugin import Vitals
 from gateway.runtime import in_flight
 from gateway.runtime.group import Answerer, Colleagues, Group
 from gateway.runtime.plugin_times import Answer
+from gateway.runtime.rings import resting_targets
 from gateway.runtime.snapshot import Snapshot
 from gateway.runtime.status import teller
 from gateway.runtime.watchdog import Lag, Watchdog
@@ -78,6 +79,7 @@ class Gateway:
         self.answers["live"] = in_flight.teller(self)
         self.answers["pulse"] = self._tell_pulse
         self.answers["plugin_times"] = self._tell_plugin_times
+        self.answers["key_rests"] = self._tell_key_rests
         self.answers["holds"] = self._learn_holds
         self.answers["reset"] = self._reset
         self._background: set[asyncio.Task[Any]] = set()
@@ -148,6 +150,10 @@ class Gateway:
 
     async def _tell_plugin_times(self, _: Any) -> Answer:
         return self.snapshot.shared.plugin_times.told()
+
+    async def _tell_key_rests(self, _: Any) -> dict[str, float]:
+        snapshot = self.snapshot
+        return resting_targets(snapshot.config, self.lasting, snapshot.targets)
 
     async def _tell_pulse(self, points: int | None) -> dict[str, Any] | None:
         pulse = self.snapshot.shared.pulse

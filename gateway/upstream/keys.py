@@ -182,6 +182,13 @@ class Keys:
         now = self._now()
         return len({number for (number, _), rest in self._rests.items() if rest.until > now})
 
+    def rest_s(self, model: str) -> float:
+        """Return for how long every key is passed over for `model`, 0 when one is not: for people to see."""
+        now = self._now()
+        keys = (EVERY_MODEL,) if model == "*" else (EVERY_MODEL, model)
+        known = [[self._rests.get((number, key)) for key in keys] for number in range(len(self.credentials))]
+        return min(max((rest.until - now for rest in rests if rest is not None), default=0.0) for rests in known)
+
     def sweep(self) -> None:
         """Forget what is over."""
         now = self._now()

@@ -162,3 +162,12 @@ async def test_explain_knows_of_open_breakers_and_of_what_operators_hold() -> No
         holds.undrain("up/c")
         assert (await desk.get("/api/routes/r"))["targets"][0]["state"] == "open"
         assert "drained by an operator" in await desk.page("/routes/r")
+
+
+async def test_explain_knows_of_keys_that_rest() -> None:
+    busy = ScriptedUpstream(reply_json({"error": {"message": "slower"}}, 429, [("retry-after", "50")]))
+    async with busy as upstream, dashboard(BREAKS.replace("URL", upstream.url)) as desk:
+        assert await chat(desk, "m") == 200
+        told = await desk.get("/api/explain?model=m")
+        assert told["targets"][0]["state"] == "resting" and "every key of it rests" in told["targets"][0]["why"]
+        assert told["first"] == "echo/echo" and told["targets"][2]["state"] == "enabled", "it rests for one model"
