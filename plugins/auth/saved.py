@@ -9,6 +9,8 @@ from gateway.plugin import Clock, Ledger, Log, Principal, SavedKey, StateLost, c
 
 EVERY_S = 0.5
 """So that what another process saved or revoked holds within a second."""
+WHOLE_EVERY_S = 30.0
+"""How often the list is read although the ledger says that no key has changed: a file put back says the same."""
 READ_S = 5.0
 """How long one reading may take: a start waits for the first."""
 STALE_S = 30.0
@@ -32,6 +34,8 @@ class SavedKeys:
         self._entries: dict[bytes, Entry] = {}
         self._listed: list[SavedKey] = []
         self._read_at_s: float | None = None
+        self._whole_at_s = 0.0
+        self._version = -1
         self._is_failing = False
         self._holders = 0
         self._task: asyncio.Task[None] | None = None
@@ -70,10 +74,14 @@ class SavedKeys:
             await self.read()
 
     async def read(self) -> None:
-        """Read the list once; a ledger that cannot be read leaves the last one."""
+        """Read the list once, if it has changed; a ledger that cannot be read leaves the last one."""
         began_s = self._clock.monotonic()
         try:
             async with asyncio.timeout(READ_S):
+                version = await self._ledger.keys_version()  # first: what changes after it is found the next time
+                if version == self._version and began_s < self._whole_at_s + WHOLE_EVERY_S:
+                    self._read_at_s, self._is_failing = began_s, False
+                    return
                 listed = await self._ledger.keys()
         except Exception as error:  # whatever a store's driver raises: the list of before serves, and grows old
             if not self._is_failing:
@@ -81,7 +89,8 @@ class SavedKeys:
             self._is_failing = True
             return
         self._is_failing = False
-        self._read_at_s = began_s
+        self._read_at_s = self._whole_at_s = began_s
+        self._version = version
         if listed != self._listed:
             self._entries = self._usable(listed)
             self._listed = listed
