@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway import credentials
-from gateway.ledger.ledger import SavedKey
+from gateway.ledger.ledger import Ledger, SavedKey
 from gateway.runtime.config import Config, Place
 from gateway.runtime.issued import as_written, entry_of
 
@@ -121,6 +121,20 @@ def saved(keys: Iterable[SavedKey]) -> list[Holder]:
         Holder(key.name, key.hash.removeprefix("sha256:"), None, key.created_at, key.expires_at, key.revoked_at, key)
         for key in keys
     ]
+
+
+class Book:
+    """The ledger's keys, read again when they have changed: ten thousand take a while to read."""
+
+    def __init__(self) -> None:
+        self._known: tuple[int, list[Holder]] = (-1, [])
+
+    async def saved(self, ledger: Ledger) -> list[Holder]:
+        """Return them. Raises: StateLost."""
+        version = await ledger.keys_version()  # first: what changes after it is found the next time
+        if version != self._known[0]:
+            self._known = version, saved(await ledger.keys())
+        return list(self._known[1])
 
 
 def running(config: Config, plugin: str) -> set[str | None]:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.admin.asked import number_of
 from gateway.admin.desk import Desk
-from gateway.admin.holders import STATES, Holder, in_file, month_of, running, saved, unheld
+from gateway.admin.holders import STATES, Book, Holder, in_file, month_of, running, unheld
 from gateway.admin.keychange import Changes
 from gateway.admin.remains import remains
 from gateway.errors import BadRequest, GatewayError, NotFound, StateLost
@@ -27,14 +27,14 @@ NO_LEDGER: Final = "set `ledger: sqlite:var/ledger.db` in gateway.yaml and resta
 
 def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
     """Return the pages and paths of keys."""
-    changes = Changes(desk)
+    changes, book = Changes(desk), Book()
 
     async def api_list(request: web.Request) -> web.Response:
-        return web.json_response(await facts(desk, **_asked(request)))
+        return web.json_response(await facts(desk, book, **_asked(request)))
 
     async def page_list(request: web.Request) -> web.Response:
         asked = _asked(request)
-        found = await facts(desk, **asked)
+        found = await facts(desk, book, **asked)
 
         def address(**other: Any) -> str:
             query = {name: value for name, value in {**asked, **other}.items() if value not in ("", 1)}
@@ -43,10 +43,10 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         return desk.page(request, "keys.html", {**found, "address": address, "quoted": quoted})
 
     async def api_one(request: web.Request) -> web.Response:
-        return web.json_response(await one(desk, request.match_info["name"]))
+        return web.json_response(await one(desk, book, request.match_info["name"]))
 
     async def page_one(request: web.Request) -> web.Response:
-        found = await one(desk, request.match_info["name"])
+        found = await one(desk, book, request.match_info["name"])
         spent = [float(each["cost_usd"]) for each in found["days"]]  # a drawing; the sums are exact in the table
         drawn = {"limits_found": found.pop("limits"), "spent_by_day": spent, "quoted": quoted}
         return desk.page(request, "key.html", {**found, **drawn})
@@ -78,24 +78,25 @@ def _asked(request: web.Request) -> dict[str, Any]:
     return {"q": query.get("q", "").strip()[:256], "state": state, "page": number_of(query.get("page", "1"), "page")}
 
 
-async def facts(desk: Desk, *, q: str = "", state: str = "", page: int = 1) -> dict[str, Any]:
+async def facts(desk: Desk, book: Book, *, q: str = "", state: str = "", page: int = 1) -> dict[str, Any]:
     """Return a page of the keys that fit, active ones first, by name; with what each has spent this month."""
     config, now = desk.gateway.snapshot.config, desk.clock.time()
     ledger = desk.gateway.snapshot.ledger
     holders, problems = in_file(config), []
     if ledger is not None:
         try:
-            holders += saved(await ledger.keys())
+            holders += await book.saved(ledger)
         except StateLost as error:
             problems.append(f"the saved keys cannot be read at the moment: {error.message}")
     words = q.lower()
     fitting = [each for each in holders if not words or each.mentions(words)]
-    counts = dict.fromkeys(STATES, 0)
+    by_state: dict[str, list[Holder]] = {each: [] for each in STATES}
     for each in fitting:
-        counts[each.state(now)] += 1
-    if state:
-        fitting = [each for each in fitting if each.state(now) == state]
-    fitting.sort(key=lambda each: (STATES.index(each.state(now)), each.name, -(each.created_at or 0)))
+        by_state[each.state(now)].append(each)
+    counts = {name: len(several) for name, several in by_state.items()}
+    fitting = []
+    for several in by_state.values() if not state else (by_state[state],):
+        fitting += sorted(several, key=lambda each: (each.name, -(each.created_at or 0)))
     shown = fitting[(page - 1) * PER_PAGE : page * PER_PAGE]
     used: dict[str, dict[str, Any]] = {}
     if ledger is not None and shown:
@@ -153,12 +154,12 @@ async def _used(ledger: Ledger, names: Sequence[str], since: float) -> dict[str,
     }
 
 
-async def one(desk: Desk, name: str) -> dict[str, Any]:
+async def one(desk: Desk, book: Book, name: str) -> dict[str, Any]:
     """Return all that is known of a principal: its keys, what remains to it, what it spent by day. One without a key
     is there when the ledger has seen it: a token's subject. Raises: NotFound."""
     now = desk.clock.time()
     ledger = desk.gateway.snapshot.ledger
-    keys, problems = await _keys_of(desk, name)
+    keys, problems = await _keys_of(desk, book, name)
     tags: dict[str, str] = {}
     used: dict[str, Any] | None = None
     days: list[dict[str, Any]] = []
@@ -191,14 +192,14 @@ async def one(desk: Desk, name: str) -> dict[str, Any]:
     }
 
 
-async def _keys_of(desk: Desk, name: str) -> tuple[list[Holder], list[str]]:
+async def _keys_of(desk: Desk, book: Book, name: str) -> tuple[list[Holder], list[str]]:
     """Return the keys called `name`, the newest saved one first, and what could not be read."""
     problems: list[str] = []
     keys = [each for each in in_file(desk.gateway.snapshot.config) if each.name == name]
     if desk.gateway.snapshot.ledger is not None:
         try:
-            kept = [each for each in await desk.ledger.keys() if each.name == name]
-            keys += sorted(saved(kept), key=lambda each: -(each.created_at or 0))
+            kept = [each for each in await book.saved(desk.ledger) if each.name == name]
+            keys += sorted(kept, key=lambda each: -(each.created_at or 0))
         except GatewayError as error:
             problems.append(f"the saved keys cannot be read at the moment: {error.message}")
     return keys, problems
