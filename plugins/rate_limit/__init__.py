@@ -30,6 +30,7 @@ RENEW_S = 10.0
 LOOK_AGAIN_S = 1.0
 """When to come back for a place: one is free as soon as any request ends. When its lease ends says how long it takes
 at most, which is half a minute, and clients wait as long as they are told."""
+COUNTED = "rate_limit: counted"
 
 
 class Held:
@@ -124,7 +125,12 @@ class RateLimit(Plugin):
         limits = self._limits
         if exchange.principal is not None and exchange.principal.limits:
             limits = [*limits, *of_principal(exchange.principal)]
-        if exchange.parent_id is not None:  # a step of a request that has been counted
+        if exchange.parent_id is None:
+            exchange.notes[COUNTED] = True
+        else:  # a step of a request
+            if exchange.is_inside and (asking := _uncounted(exchange)) is not None:
+                asking.notes[COUNTED] = True
+                await self._take(asking, [limit for limit in limits if limit.kind != "tokens"])
             limits = [limit for limit in limits if limit.kind == "tokens"]
         if exchange.route.plugin:  # it sends nothing itself: tokens are for what is asked on its behalf
             limits = [limit for limit in limits if limit.kind != "tokens"]
@@ -269,3 +275,11 @@ def _count_inside(exchange: Exchange) -> None:
             held.inside += usage.total_tokens
             return
         above = parent
+
+
+def _uncounted(exchange: Exchange) -> Exchange | None:
+    """Return the client's request that this child is a step of, where a plugin before this one began the steps, so that
+    none of them was counted as the request."""
+    while exchange.is_inside and (parent := exchange.parent) is not None:
+        exchange = parent
+    return exchange if exchange.parent_id is None and COUNTED not in exchange.notes else None
