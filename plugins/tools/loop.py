@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,17 +100,18 @@ class Loop:
 
     # --- streamed ----------------------------------------------------------------------------------
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the answer's events as they come. Raises: GatewayError."""
         shown = Shown(self._offer)
         while True:
             seen: list[Event] = []
-            async for event in self._round_events():
-                seen.append(event)
-                if isinstance(event, Usage):
-                    event = added(self._used, event) or event
-                for out in shown.events(event, is_first=self._round == 0):
-                    yield out
+            async with aclosing(self._round_events()) as events:  # closed now, not when it is collected
+                async for event in events:
+                    seen.append(event)
+                    if isinstance(event, Usage):
+                        event = added(self._used, event) or event
+                    for out in shown.events(event, is_first=self._round == 0):
+                        yield out
             reply = fold(_EMPTY, seen)
             self._used = added(self._used, reply.usage)
             goes_on = await self._goes_on(reply)
@@ -124,7 +125,7 @@ class Loop:
         stop, _ = self._stop(reply, shown)
         yield last if stop == last.reason else Stop(stop)
 
-    async def _round_events(self) -> AsyncIterator[Event]:
+    async def _round_events(self) -> AsyncGenerator[Event, None]:
         is_silent = True
         try:
             async with self._child(self._chat()) as child:

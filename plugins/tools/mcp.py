@@ -24,7 +24,7 @@ OFFERED: Final = "2025-11-25"
 KNOWN: Final = frozenset({"2025-03-26", "2025-06-18", OFFERED})
 LIST_CHANGED: Final = "notifications/tools/list_changed"
 _METHOD_NOT_FOUND: Final = -32601
-_LAST_WORD_S: Final = 2.0
+_LAST_WORD_S: Final = 1.0
 _encode = msgspec.json.encode
 
 

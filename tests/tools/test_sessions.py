@@ -36,6 +36,15 @@ async def test_the_sessions_context_goes_over_what_the_model_wrote() -> None:
         assert service.requests[0].json() == {"query": "q", "taxonomy": "support", "tenant": {"id": 7}}
 
 
+async def test_a_key_that_the_schema_does_not_name_is_merged_over_the_models_own_too() -> None:
+    model = Model(Turn("", [call("search", query="q", taxonomy="everything")]), Turn("x"))
+    async with ScriptedUpstream(reply_json("found")) as service:
+        options = f'{{tools: [{{name: search, context: [taxonomy], http: {{url: "{service.url}"}}}}]}}'
+        async with running(model, options, before="session, ") as (gateway, _):
+            await chat(gateway, session_id=await made(gateway, taxonomy="support"))
+            assert service.requests[0].json() == {"query": "q", "taxonomy": "support"}
+
+
 async def test_without_a_session_or_its_key_nothing_is_merged() -> None:
     model = Model(Turn("", [call("search", query="q")]), Turn("x"))
     async with with_sessions(model) as (gateway, _, service):

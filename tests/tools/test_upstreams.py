@@ -57,14 +57,15 @@ def message(request: ReceivedRequest, content: list[dict[str, Any]], stop: str) 
         empty: dict[str, Any] = {"thinking": {"thinking": "", "signature": ""}, "text": {"text": ""}}.get(
             block["type"], {"input": {}}
         )
-        deltas: list[Any] = {
+        said: dict[str, list[Any]] = {
             "thinking": [
                 {"type": "thinking_delta", "thinking": block.get("thinking")},
                 {"type": "signature_delta", "signature": block.get("signature")},
             ],
             "text": [{"type": "text_delta", "text": block.get("text")}],
             "tool_use": [{"type": "input_json_delta", "partial_json": json.dumps(block.get("input"))}],
-        }[block["type"]]
+        }
+        deltas = said[block["type"]]
         events.append(("content_block_start", {"index": index, "content_block": {**block, **empty}}))
         events += [("content_block_delta", {"index": index, "delta": delta}) for delta in deltas]
         events.append(("content_block_stop", {"index": index}))
