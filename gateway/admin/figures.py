@@ -114,7 +114,7 @@ def _roughly(span: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if span >= size:
             return f"{span // size:.0f} {unit}"
-    return f"{span:.0f} s"
+    return f"{min(59, round(span))} s"
 
 
 @pass_context

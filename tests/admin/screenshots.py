@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from tests.admin.browser import Theme, opened, started
 from tests.admin.demo import KEYS, Demo, served
@@ -22,10 +22,15 @@ from tests.imports import ROOT
 FOLDER = ROOT / "docs" / "images"
 MOST_BYTES = 300_000
 PAGES = {
-    "overview": "/", "requests": "/requests", "request": "", "routes": "/routes", "route": "/routes/smart",
-    "keys": "/keys", "usage": "/usage", "sessions": "/sessions", "playground": "/playground",
-    "configuration": "/configuration",
+    "overview": "/", "requests": "/requests", "request": "", "routes": "/routes", "keys": "/keys/search",
+    "usage": "/usage?span=30d", "playground": "/playground",
 }  # fmt: skip
+MORE = {
+    "explain": "/explain?model=smart&down=anthropic", "route": "/routes/smart", "all-keys": "/keys",
+    "sessions": "/sessions", "configuration": "/configuration",
+}  # fmt: skip
+"""Pages of which docs/images has no picture, to be looked at all the same: `--pages configuration --folder …`."""
+PROMPT = "Explain in two sentences what a reverse proxy is."
 SIZES = (("", 1440), ("-narrow", 390))
 THEMES: tuple[Theme, ...] = ("light", "dark")
 
@@ -36,6 +41,17 @@ async def one_to_show(running: Demo) -> str:
         rows = (await answer.json())["rows"]
     chosen = next((row for row in rows if row["attempts"] > 1 and row["stream"]), rows[0])
     return f"/requests/{chosen['exchange_id']}"
+
+
+async def compare(page: Page) -> None:
+    """Ask two models the same, side by side."""
+    await page.fill("#user", PROMPT)
+    await page.fill("#key", KEYS["search"])
+    await page.check("#compare")
+    for number, model in enumerate(("smart", "fast"), 1):
+        await page.fill(f"#model{number}", model)
+    await page.click("#run")
+    await page.wait_for_selector("#stop:disabled")
 
 
 async def reload(running: Demo, home: Path) -> None:
@@ -53,11 +69,13 @@ async def take(browser: Browser, running: Demo, folder: Path, names: Sequence[st
         for theme in THEMES:
             async with opened(browser, running.url, width=width, theme=theme) as seen:
                 for name in names:
-                    status = await seen.go(PAGES[name] or one)
+                    status = await seen.go({**PAGES, **MORE}[name] or one)
                     if status != 200:
                         print(f"{name}: {status}, left out")  # noqa: T201
                         seen.wrong.clear()
                         continue
+                    if name == "playground":
+                        await compare(seen.page)
                     await asyncio.sleep(2.5 if name == "overview" else 0.5)
                     for wide in await seen.overflow():
                         print(f"{name} {width} {theme}: {wide}")  # noqa: T201
@@ -91,7 +109,7 @@ async def photograph(seconds: float, names: Sequence[str], folder: Path, whole: 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=300.0, help="how long traffic runs first")
-    parser.add_argument("--pages", nargs="+", choices=list(PAGES), default=list(PAGES))
+    parser.add_argument("--pages", nargs="+", choices=[*PAGES, *MORE], default=list(PAGES))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--whole", action="store_true", help="the whole page rather than a window of it")
     given = parser.parse_args()

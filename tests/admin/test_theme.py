@@ -49,7 +49,12 @@ def test_text_and_controls_have_contrast(name: str) -> None:
     pairs = [(text, ground, AS_TEXT) for text in ("text", "text-2", "text-3", "accent", "bad") for ground in GROUNDS]
     pairs += [(tone, f"{tone}-soft", AS_TEXT) for tone in TONES]
     pairs += [("text", f"{tone}-soft", AS_TEXT) for tone in TONES]
-    pairs += [("on-accent", "accent", AS_TEXT), ("on-accent", "accent-hover", AS_TEXT), ("bg", "text", AS_TEXT)]
+    pairs += [
+        ("on-accent", "accent", AS_TEXT),
+        ("on-accent", "accent-hover", AS_TEXT),
+        ("bg", "text", AS_TEXT),
+        ("text", "raised", AS_TEXT),
+    ]
     pairs += [("line-strong", ground, AS_CONTROL) for ground in ("bg", "surface")]
     pairs += [(f"chart-{number}", "surface", AS_CONTROL) for number in range(1, 7)]
     wrong = {

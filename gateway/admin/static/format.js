@@ -53,7 +53,7 @@ const format = (() => {
     const past = now - ts, span = Math.abs(past);
     if (span < 1) return "now";
     const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([each]) => span >= each) || [1, "s"];
-    const told = (size === 1 ? Math.round(span) : Math.floor(span / size)) + " " + unit;
+    const told = (size === 1 ? Math.min(59, Math.round(span)) : Math.floor(span / size)) + " " + unit;
     return past > 0 ? told + " ago" : "in " + told;
   };
   const text = (value) => (value == null || value === "" ? dash : String(value));
