@@ -27,10 +27,9 @@ from gateway.plugin import (
     web,
 )  # fmt: skip
 
-from .listed import PREFIX, ended, listed, meta_key, new_id, one, turns_key
+from .listed import LONGEST_TTL_S, PREFIX, ended, listed, meta_key, new_id, one, remember, turns_key
 from .stored import Meta, Stored, decode_meta, decode_stored, encode, shown, whole_turns
 
-LONGEST_TTL_S = 90 * 86_400
 LARGEST_CONTEXT_BYTES = 256 * 1024
 LONG_BYTES = 32 * 1024
 """A body longer than this is parsed in a thread."""
@@ -128,6 +127,7 @@ class Session(Plugin):
         )
         id = new_id(meta.created_at)
         await self._state.put(meta_key(id), encode(meta), meta.ttl_s)
+        await remember(self._state, id, meta.principal)
         return self._shown(id, meta, [], 201)
 
     async def _show(self, request: web.Request) -> web.Response:

@@ -1,32 +1,30 @@
 """What the dashboard asks for: which sessions there are, what one holds, and to end one.
 
-A store has no order, so an id begins with when it was made: the newest are found by their names alone, and only those
-that are shown are read. A look costs one list of names, and as many reads as LOOKED_THROUGH at most.
+A store has no order and may hold millions of keys, so the ids of the newest sessions are kept in lists beside them, one
+of all and one of each principal. A look reads a list, and of it the sessions that are shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
-from gateway.plugin import BadRequest, NotFound, StateStore
+from gateway.plugin import BadRequest, NotFound, StateLost, StateStore
 
 from .stored import Meta, Stored, decode_meta, decode_stored, shown
 
 PREFIX = "sess_"
-MOST_NAMES = 400_000
-"""Of that many keys (two a session) the newest are found; of more, some are not looked at, and that is said."""
-LOOKED_THROUGH = 2000
-"""Sessions read for one page when only those of one principal are wanted."""
+KEPT_OF_ALL, KEPT_OF_ONE = 2000, 500
+"""So many ids are kept, of all sessions and of those of one principal; older ones are found by their id alone."""
+LONGEST_TTL_S = 90 * 86_400
 READ_AT_ONCE = 50
 MOST_LISTED, MOST_MESSAGES = 200, 1000
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 """In the order of their code points, so that names sort as the times in them do."""
 _TIME_CHARS = 9
-_ID_CHARS = len(PREFIX) + _TIME_CHARS + 32
 
 
 def new_id(now: float) -> str:
@@ -48,46 +46,46 @@ def turns_key(id: str) -> str:
     return f"{{{id}}}turns"
 
 
-def _age(id: str) -> tuple[bool, str]:
-    """Return what sorts ids by when they were made; those of earlier versions, which do not say, are the oldest."""
-    return len(id) == _ID_CHARS, id
+def list_key(principal: str | None) -> str:
+    """Return where the ids of a principal's newest sessions are kept; None: of everybody's, "": of nobody's."""
+    if principal is None:
+        return "{newest}"
+    return f"{{newest of {sha256(principal.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}}}"
+
+
+async def remember(state: StateStore, id: str, principal: str | None) -> None:
+    """Put a new session into the lists. A state that is lost meanwhile only leaves it out of them."""
+    for key, at_most in ((list_key(None), KEPT_OF_ALL), (list_key(principal or ""), KEPT_OF_ONE)):
+        try:
+            await state.push(key, [id.encode()], LONGEST_TTL_S, at_most=at_most)
+        except StateLost:
+            return
 
 
 async def listed(state: StateStore, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return sessions, newest first: at most `at_most` (50), those made before the session `after`, only those of
-    `principal` ("" is nobody). `next` is what to go on after, None at the end; `is_whole` tells whether all were looked
-    at. Raises: StateLost."""
+    `principal` ("" is nobody). `next` is what to go on after, None at the end; `is_whole` tells whether none has fallen
+    off the list, whether it still lives or not. Raises: StateLost."""
     given = given or {}
     at_most = max(1, min(int(given.get("at_most") or 50), MOST_LISTED))
     after, principal = given.get("after"), given.get("principal")
-    names = await state.names("{" + PREFIX, MOST_NAMES)
-    wanted = at_most + 1 if principal is None else LOOKED_THROUGH
-    ids = await asyncio.to_thread(_newest, names, after, wanted)  # sorting many takes tens of milliseconds
+    kept = [each.decode() for each in await state.items(list_key(principal))]
+    is_whole = len(kept) < (KEPT_OF_ALL if principal is None else KEPT_OF_ONE)
+    # By the time in the id: workers push in any order, and `after` may have fallen off.
+    ids = sorted((id for id in kept if after is None or id < after), reverse=True)
     found: list[dict[str, Any]] = []
     last, looked_at = None, 0
     for start in range(0, len(ids), READ_AT_ONCE):
         several = ids[start : start + READ_AT_ONCE]
-        for id, kept in zip(several, await asyncio.gather(*(state.get(meta_key(id)) for id in several)), strict=True):
+        for id, meta in zip(several, await asyncio.gather(*(state.get(meta_key(id)) for id in several)), strict=True):
             if len(found) == at_most:
                 break
             last, looked_at = id, looked_at + 1
-            if kept is None:  # over meanwhile
-                continue
-            meta = decode_meta(kept)
-            if principal is None or (meta.principal or "") == principal:
-                found.append(_facts(id, meta))
+            if meta is not None:  # it still lives
+                found.append(_facts(id, decode_meta(meta)))
         if len(found) == at_most:
             break
-    more = looked_at < len(ids) or len(ids) == wanted
-    return {"sessions": found, "next": last if more else None, "is_whole": len(names) < MOST_NAMES}
-
-
-def _newest(names: list[str], after: str | None, at_most: int) -> list[str]:
-    ids = (name[1:-1] for name in names if name.endswith("}"))
-    if after is not None:
-        before = _age(after)
-        ids = (id for id in ids if _age(id) < before)
-    return heapq.nlargest(at_most, ids, key=_age)
+    return {"sessions": found, "next": last if looked_at < len(ids) else None, "is_whole": is_whole}
 
 
 def _facts(id: str, meta: Meta) -> dict[str, Any]:
