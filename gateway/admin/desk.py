@@ -73,6 +73,10 @@ class Desk:
             raise NotFound(f'the plugin "{name}" is not in the global chain')
         return opened(answer)
 
+    def clean(self, text: str) -> str:
+        """Return a text without the secrets that this gateway knows: for what others have worded."""
+        return self.gateway.log.redactor.clean(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
     def note(self, request: web.Request, action: str, **facts: Any) -> None:
         """Log what an operator did: who, and to what. When is the line's own time."""
         self.gateway.log.info("admin_action", action=action, by=request.get(OPERATOR, "loopback"),
@@ -84,7 +88,13 @@ class Desk:
         if last is None or last.error is None:
             return None
         title = "The last reload failed; the configuration before it is in force"
-        return {"kind": "error", "title": title, "text": last.error, "at": last.at_s, "link": "/configuration"}
+        return {
+            "kind": "error",
+            "title": title,
+            "text": self.clean(last.error),
+            "at": last.at_s,
+            "link": "/configuration",
+        }
 
     def page(self, request: web.Request, template: str, facts: Mapping[str, Any]) -> web.Response:
         """Return a page, or a piece of one."""

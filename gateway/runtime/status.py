@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gateway.attempts.shadow import Shadows
@@ -18,7 +19,7 @@ def teller(gateway: Gateway) -> Answerer:
 
     async def status(_: Any) -> dict[str, Any]:
         snapshot = gateway.snapshot
-        shared, ledger = snapshot.shared, snapshot.ledger
+        shared, ledger, clean = snapshot.shared, snapshot.ledger, gateway.log.redactor.clean
         shadows: Shadows = gateway.lasting.get("shadows", Shadows)
         return {
             "pid": os.getpid(),
@@ -35,10 +36,15 @@ def teller(gateway: Gateway) -> Answerer:
             },
             "state": {"lost": shared.state.is_lost, "errors": shared.state.errors},
             "shadows": {"in_flight": shadows.in_flight, "sent": shadows.sent, "left_out": shadows.left_out},
-            "targets": [facts_of(each) for each in snapshot.shared.health.among(snapshot.targets)],
+            "targets": [cleaned(facts_of(each), clean) for each in snapshot.shared.health.among(snapshot.targets)],
         }
 
     return status
+
+
+def cleaned(facts: dict[str, Any], clean: Callable[[bytes], bytes]) -> dict[str, Any]:
+    """Return facts of a target without what its upstream repeats of our credentials."""
+    return {**facts, "why": clean(facts["why"].encode("utf-8", "replace")).decode()} if facts["why"] else facts
 
 
 def facts_of(health: TargetHealth) -> dict[str, Any]:
