@@ -150,17 +150,21 @@ class Reloader:
 
         Raises: ConfigError.
         """
-        gateway = self._gateway
-        try:
-            config, catalog = await asyncio.to_thread(self._source.read)
+        gateway, lasting = self._gateway, Lasting()  # of its own, and thrown away with all that is made here
+
+        def tried() -> tuple[Config, Catalog]:
+            config, catalog = self._source.read()
             _refuse_what_needs_a_restart(gateway.snapshot.config, config)
-            lasting = Lasting()  # of its own, and thrown away with all that is made here
-            try:
-                build(config, catalog, lasting, Logger("critical"), self._clock)
-            finally:
-                await lasting.close()
+            build(config, catalog, lasting, Logger("critical"), self._clock)
+            return config, catalog
+
+        try:
+            # In a thread as a whole: what is made is not for this loop, and the streams that run must not wait for it.
+            config, catalog = await asyncio.to_thread(tried)
         except Exception as broken:  # a plugin's too: whoever asks is told, and what runs goes on
             raise _as_config_error(broken) from broken
+        finally:
+            await lasting.close()
         gateway.log.redactor.add(secret.reveal() for secret in config.secrets)
         return config, catalog
 
