@@ -15,7 +15,6 @@ from gateway.plugin import (
     Principal,
     Services,
     StateLost,
-    StateStore,
     credentials,
 )
 
@@ -67,43 +66,61 @@ async def remaining(
                 found.setdefault(key, (route, budget))
     at_once = asyncio.Semaphore(AT_ONCE)
     now = services.clock.time()
+    periods = {budget: period_of(budget.money.period, now) for _, budget in found.values()}
 
-    async def looked(route: str | None, budget: Budget) -> dict[str, Any]:
-        period = period_of(budget.money.period, now)
+    async def counted(budget: Budget) -> tuple[Decimal, bool]:
         async with at_once:
-            spent = await spent_of(services.state, services.ledger, budget, period)
-        amount = budget.money.amount_usd
-        return {
-            "what": "cost",
-            "per": budget.per,
-            "who": budget.who,
-            "limit": f"${amount:f}/{budget.money.period}",
-            "amount": f"{amount:f}",
-            "left": f"{max(Decimal(0), amount - spent):f}",
-            "spent": f"{spent:f}",
-            "share": float(spent / amount) if amount else 1.0,
-            "reset_s": period.left_s,
-            "route": route,
-        }
+            return await counted_of(services, budget, periods[budget])
 
-    return list(await asyncio.gather(*(looked(*each) for each in found.values())))
+    sums = dict(zip(periods, await asyncio.gather(*map(counted, periods)), strict=True))
+    uncounted = {budget: periods[budget] for budget, (_, is_whole) in sums.items() if not is_whole}
+    known = await known_of(services.ledger, uncounted) if services.ledger is not None and uncounted else {}
+    return [
+        _told(route, budget, sums[budget][0] + known.get(budget, Decimal(0)), periods[budget])
+        for route, budget in found.values()
+    ]
 
 
-async def spent_of(state: StateStore, ledger: Ledger | None, budget: Budget, period: Period) -> Decimal:
-    """Return what counts as spent in `period`. Raises: StateLost."""
+def _told(route: str | None, budget: Budget, spent: Decimal, period: Period) -> dict[str, Any]:
+    amount = budget.money.amount_usd
+    return {
+        "what": "cost",
+        "per": budget.per,
+        "who": budget.who,
+        "limit": f"${amount:f}/{budget.money.period}",
+        "amount": f"{amount:f}",
+        "left": f"{max(Decimal(0), amount - spent):f}",
+        "spent": f"{spent:f}",
+        "share": float(spent / amount) if amount else 1.0,
+        "reset_s": period.left_s,
+        "route": route,
+    }
+
+
+async def counted_of(services: Services, budget: Budget, period: Period) -> tuple[Decimal, bool]:
+    """Return what the state counts as spent, and whether that is all: before the first request of a period, or after
+    the state has forgotten it, the next request adds what the ledger knows. Raises: StateLost."""
     quota = budget.quota(period, 0)
-    taken = await state.take([quota])
+    taken = await services.state.take([quota])
     spent = Decimal(quota.limit - taken.left[0]) / NANO_USD
-    if ledger is None or await state.get(quota.key + ":rebuilt") == b"done":
-        return spent
-    # Before the first request of a period, or after the state has forgotten it, the next request adds what the ledger
-    # knows; it is added here without being kept.
+    return spent, services.ledger is None or await services.state.get(quota.key + ":rebuilt") == b"done"
+
+
+async def known_of(ledger: Ledger, periods: Mapping[Budget, Period]) -> dict[Budget, Decimal]:
+    """Return what the ledger knows that was spent: all callers of a period by one question. Raises: StateLost."""
+    spent: dict[Budget, Decimal] = {}
+    callers: dict[float, list[Budget]] = {}
     try:
-        since = period.begin.timestamp()
-        if budget.tag is None:
-            known = await ledger.spent(since=since, principal=budget.who)
-        else:
-            known = await ledger.spent(since=since, tag=budget.tag)
+        for budget, period in periods.items():
+            if budget.tag is None:
+                callers.setdefault(period.begin.timestamp(), []).append(budget)
+            else:
+                spent[budget] = await ledger.spent(since=period.begin.timestamp(), tag=budget.tag)
+        for since, budgets in callers.items():
+            names = sorted({budget.who for budget in budgets})
+            sums = await ledger.totals(by=["principal"], since=since, filters={"principal": names})
+            by_name = {each["principal"] or "": each["cost_usd"] for each in sums}
+            spent |= {budget: by_name.get(budget.who, Decimal(0)) for budget in budgets}
     except Exception as error:  # a database's, of whatever kind
         raise StateLost("what was spent cannot be read from the ledger") from error
-    return spent + Decimal(nano(known)) / NANO_USD
+    return {budget: Decimal(nano(each)) / NANO_USD for budget, each in spent.items()}

@@ -175,10 +175,14 @@ async def test_what_was_spent_before_a_restart_is_told_before_the_first_request(
                 Row(exchange_id="e", ts=clock.time(), request_id="r", principal="ann", cost_usd=Decimal("0.25"),
                     status=200, outcome="completed", prompt_tokens=1)
             )  # fmt: skip
+            nobody = Row(exchange_id="n", ts=clock.time(), request_id="n", cost_usd=Decimal("0.5"), status=200)
+            ledger.record(nobody)
             await ledger.flush()
             for _ in range(2):
                 (one,) = await remaining(gateway, "budget", name="ann")
                 assert (one["spent"], one["left"]) == ("0.25", "0.75")
+            several = await remaining(gateway, "budget", principals=[{"name": each} for each in ("bob", "ann", "")])
+            assert {each["who"]: each["spent"] for each in several} == {"bob": "0", "ann": "0.25", "": "0.5"}
             assert await ask(gateway) == 200
             await gateway.settled()
             (one,) = await remaining(gateway, "budget", name="ann")
