@@ -79,34 +79,44 @@ async def test_configured_headers_go_out_and_are_read_nowhere() -> None:
     assert found["error"] == 'it answered 401: {"error":"bad key ***"}'
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
+async def test_a_service_that_fails_is_an_error_in_words() -> None:
+    failing: list[tuple[Answer, str]] = [
         (reply_json({"error": "no such subject"}, 404), 'it answered 404: {"error":"no such subject"}'),
         (reply_bytes(b"<html>secret host</html>", 500, [("content-type", "text/html")]), "it answered 500"),
         (reply_bytes(b"x" * 5000, 503, [("content-type", "text/plain")]), "it answered 503: " + "x" * 299 + "…"),
         (reply_bytes(b"", 302, [("location", "http://169.254.169.254/latest")]), "it answered 302"),
         (reply_bytes(b"{no", 200, [("content-type", "application/json")]), "it answered with what is not JSON"),
-        (reply_bytes(b"\xff\xfe", 200, [("content-type", "image/png")]), "it answered with image/png, which is no text"),
+        (
+            reply_bytes(b"\xff\xfe", 200, [("content-type", "image/png")]),
+            "it answered with image/png, which is no text",
+        ),
         (reply_bytes(b"x", 200, [("content-encoding", "gzip")]), "it answered compressed, which was not asked for"),
         ([Close()], "it could not be reached (ServerDisconnectedError)"),
-        (reply_bytes(b"{", 200, [("content-type", "application/json")], content_length=99, close=True),
-         "it could not be reached (ClientPayloadError)"),
+        (
+            reply_bytes(b"{", 200, [("content-type", "application/json")], content_length=99, close=True),
+            "it could not be reached (ClientPayloadError)",
+        ),
         ([b"not http at all\r\n\r\n", Close()], "it could not be reached (ClientResponseError)"),
-    ],
-)  # fmt: skip
-async def test_a_service_that_fails_is_an_error_in_words(answer: Answer, error: str) -> None:
-    found, service = await run(answer, {"q": 1})
-    assert (found["success"], found["result"], found["error"]) == (False, None, error)
-    assert len(service.requests) == 1  # no redirect followed, nothing asked twice
+    ]
+    async with ScriptedUpstream([answer for answer, _ in failing]) as service:
+        async with running(options=TOOL.format(url=service.url, http="", more="")) as (gateway, _):
+            for number, (_, error) in enumerate(failing, 1):
+                found = await executed(gateway, "search", q=1)
+                assert (found["success"], found["result"], found["error"]) == (False, None, error)
+                assert len(service.requests) == number  # no redirect followed, nothing asked twice
 
 
 async def test_text_stays_text_and_an_empty_answer_is_null_or_empty() -> None:
     plain = [("content-type", "text/plain; charset=utf-8")]
-    assert (await run(reply_bytes("größe: 5".encode(), 200, plain), {}))[0]["result"] == "größe: 5"
-    assert (await run(reply_bytes(b'{"a": 1}', 200, plain), {}))[0]["result"] == '{"a": 1}'
-    assert (await run(reply_bytes(b"", 204), {}))[0]["result"] == ""
-    assert (await run(reply_bytes(b"", 200, [("content-type", "application/json")]), {}))[0]["result"] is None
+    told: list[tuple[Answer, Any]] = [
+        (reply_bytes("größe: 5".encode(), 200, plain), "größe: 5"),
+        (reply_bytes(b'{"a": 1}', 200, plain), '{"a": 1}'),
+        (reply_bytes(b"", 204), ""),
+        (reply_bytes(b"", 200, [("content-type", "application/json")]), None),
+    ]
+    async with ScriptedUpstream([answer for answer, _ in told]) as service:
+        async with running(options=TOOL.format(url=service.url, http="", more="")) as (gateway, _):
+            assert [(await executed(gateway, "search"))["result"] for _ in told] == [result for _, result in told]
 
 
 async def test_a_result_over_the_cap_is_an_error_before_it_is_read_whole() -> None:

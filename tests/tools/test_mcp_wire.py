@@ -96,9 +96,8 @@ async def test_the_agreed_version_goes_with_every_request_after_the_first() -> N
     assert upstream.requests[0].header("accept") == "application/json, text/event-stream"
 
 
-@pytest.mark.parametrize(
-    ("said", "error"),
-    [
+async def test_an_odd_answer_is_an_error_in_words() -> None:
+    odd: list[tuple[Said, str]] = [
         (
             lambda m: reply_json({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -1, "message": "no\nluck"}}),
             "no luck",
@@ -116,12 +115,18 @@ async def test_the_agreed_version_goes_with_every_request_after_the_first() -> N
         (lambda m: reply_bytes(b"", 401), "its server answered 401 with application/octet-stream"),
         (lambda m: reply_bytes(b"", 307, [("location", "http://127.0.0.1:1/")]), "its server answered 307"),
         (lambda m: reply_bytes(b"", 202), "its server answered 202"),
-    ],
-)
-async def test_an_odd_answer_is_an_error_in_words(said: Said, error: str) -> None:
-    found, _ = await ran(said)
-    assert not found["success"]
-    assert found["error"].startswith(error)
+    ]
+    answers = iter(odd)
+
+    def following(message: dict[str, Any]) -> Answer:
+        said, _ = next(answers)
+        return said(message)
+
+    async with ScriptedUpstream(server(following)) as upstream:
+        async with running(options=f'{{tools: [{{mcp: "{upstream.url}/mcp"}}]}}') as (gateway, _):
+            for _, error in odd:
+                found = await executed(gateway, "add")
+                assert (found["success"], found["error"][: len(error)]) == (False, error)
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,6 @@ def options(*names: str, more: str = "") -> str:
     return f"{{tools: [{tools}]}}"
 
 
-async def run(name: str, more: str = "", **arguments: Any) -> dict[str, Any]:
-    async with running(options=options(name, more=more), files={"t.py": CODE}) as (gateway, _):
-        found: dict[str, Any] = await executed(gateway, name, **arguments)
-        return found
-
-
 async def test_a_schema_says_what_the_types_and_the_docstring_say() -> None:
     async with running(options=options("typed"), files={"t.py": CODE}) as (gateway, _):
         shown = (await gateway.get("/v1/tools/typed")).json()
@@ -111,26 +105,26 @@ async def test_a_schema_says_what_the_types_and_the_docstring_say() -> None:
             assert (await gateway.post("/v1/tools/execute", call)).status == 400
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "result"),
-    [("slowly", {"text": "ä"}, "ä"), ("thread", {}, "tool thread"), ("nothing", {}, None)],
-)
-async def test_a_function_runs_in_the_loop_or_in_a_thread(name: str, arguments: dict[str, Any], result: Any) -> None:
-    assert (await run(name, **arguments)) == {"name": name, "result": result, "success": True, "error": None}
+async def test_a_function_runs_in_the_loop_or_in_a_thread() -> None:
+    async with running(options=options("slowly", "thread", "nothing"), files={"t.py": CODE}) as (gateway, _):
+        assert (await executed(gateway, "slowly", text="ä"))["result"] == "ä"
+        assert (await executed(gateway, "thread"))["result"] == "tool thread"
+        found = await executed(gateway, "nothing")
+        assert found == {"name": "nothing", "result": None, "success": True, "error": None}
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "error"),
-    [
-        ("unspeakable", {}, "it returned object, which is not JSON"),
-        ("huge", {"n": 300_000}, "its result is over 262144 bytes, the most that is taken"),
-        ("stop", {}, "RuntimeError: StopIteration"),
-        ("leave", {}, "RuntimeError: SystemExit"),
-    ],
-)
-async def test_a_function_that_fails_is_an_error_in_words(name: str, arguments: dict[str, Any], error: str) -> None:
-    found = await run(name, **arguments)
-    assert (found["success"], found["error"]) == (False, error)
+async def test_a_function_that_fails_is_an_error_in_words() -> None:
+    errors = {
+        "unspeakable": "it returned object, which is not JSON",
+        "huge": "its result is over 262144 bytes, the most that is taken",
+        "stop": "RuntimeError: StopIteration",
+        "leave": "RuntimeError: SystemExit",
+    }
+    async with running(options=options(*errors), files={"t.py": CODE}) as (gateway, _):
+        for name, error in errors.items():
+            arguments: dict[str, Any] = {"n": 300_000} if name == "huge" else {}
+            found = await executed(gateway, name, **arguments)
+            assert (found["success"], found["error"]) == (False, error)
 
 
 @pytest.mark.parametrize("name", ["hang", "hang_async"])
