@@ -81,6 +81,7 @@ ONE_PLACE = {
     "aiohttp_jinja2": "admin",
     "jinja2": "admin",
     "openai": "cli",
+    "httpx2": "cli",  # what the openai package sends with
     "click": "cli",
     "rich": "cli",
 }
