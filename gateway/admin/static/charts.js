@@ -67,7 +67,7 @@
         axes: [
           { stroke: line, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 34,
             values: (_plot, splits) => splits.map((each) => this.byDay || each % 86400 === 0 ? day(each) : clock(each, false)),
-            incrs: [60, 300, 600, 1800, 3600, 10800, 21600, 43200, 86400],
+            incrs: [60, 300, 600, 1800, 3600, 10800, 21600, 43200, ...[1, 2, 7, 14, 30, 91, 365].map((days) => days * 86400)],
             ...(this.byDay ? { splits: () => this.days() } : {}) },
           { stroke: line, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 52, gap: 6, space: 36,
             values: (_plot, splits) => splits.map((each) => short(this.form, each)) },
