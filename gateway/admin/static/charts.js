@@ -26,6 +26,7 @@
       this.at = [...spec.at];
       this.values = spec.series.map((each) => [...each.values]);
       this.byDay = spec.span === "day";
+      this.barred = spec.series.some((each) => each.kind === "bars");
       this.key = document.createElement("div");
       this.key.className = "chart-key";
       this.told = spec.series.map((each) => {
@@ -62,7 +63,7 @@
         cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { show: !spec.stacked, size: 6 },
           ...(spec.sync ? { sync: { key: spec.sync, setSeries: false } } : {}) },
         hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx ?? null)] },
-        scales: { x: { time: true, range: (_plot, from, to) => this.byDay ? [from - this.width() / 2, to + this.width() / 2] : [from, to] },
+        scales: { x: { time: true, range: (_plot, from, to) => this.barred ? [from - this.width() / 2, to + this.width() / 2] : [from, to] },
           y: { range: (_plot, _from, to) => [0, to > 0 ? to * 1.08 : 1] } },
         axes: [
           { stroke: line, font, grid: { show: false }, ticks: { show: false }, size: 22, gap: 4, space: 34,
