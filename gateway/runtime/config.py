@@ -59,8 +59,8 @@ class LedgerConfig:
 @dataclass(frozen=True, slots=True)
 class PluginConfig:
     """One entry of a chain. `use` is `package.module:Class` or `file.py:Class`, None for a plugin found by name.
-    `options` None means `{name: off}`: taken out on this route. `listed` says of each option whose entries may also stand
-    in a file of their own (`x-file`) where every entry stands."""
+    `options` None means `{name: off}`: taken out on this route. `listed` says of each option whose entries may also
+    stand in a file of their own (`x-file`) where every entry stands."""
 
     name: str
     use: str | None
