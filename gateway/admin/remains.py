@@ -22,19 +22,22 @@ async def remains(desk: Desk, name: str, keys: Sequence[Mapping[str, Any]]) -> d
     limits: list[dict[str, Any]] = []
     problems: list[str] = []
     for plugin in PLUGINS:
+        stands_on = running(desk.gateway.snapshot.config, plugin)
+        if not stands_on:
+            continue
         try:
             found = [
                 each
                 for kept in list(keys)[:MOST_KEYS] or [{}]
                 for each in await desk.ask_plugin(plugin, "remaining", {"name": name, **kept})
             ]
-        except NotFound:
-            continue  # it runs nowhere
         except GatewayError as error:
             what = "limits" if plugin == "rate_limit" else "budgets"
-            problems.append(f"what remains of the {what} cannot be known at the moment: {error.message}")
+            # It stands in a chain, so that it is not found means that no process answered.
+            why = "no process of this gateway answers" if isinstance(error, NotFound) else error.message
+            problems.append(f"what remains of the {what} cannot be known at the moment: {why}")
             continue
-        limits += _once(found, running(desk.gateway.snapshot.config, plugin))
+        limits += _once(found, stands_on)
     return {"limits": limits, "problems": problems}
 
 

@@ -313,3 +313,11 @@ async def test_a_key_that_cannot_be_read_is_shown_as_such_and_breaks_no_page() -
         assert (await admin.text("/keys/odd"))[0] == 200 == (await admin.ask("/api/overview"))[0]
         assert (await admin.ask("/api/keys/odd/rotate", "POST"))[0] == 409
         assert (await admin.ask("/api/keys/odd", "DELETE"))[0] == 200
+
+
+async def test_a_process_that_does_not_answer_is_no_limit_that_is_not_there() -> None:
+    async with opened(SAVING) as admin:
+        await admin.ask("/api/keys", "POST", {"name": "a", "limits": {"requests": "5/min"}})
+        del admin.gateway.core.answers["plugin rate_limit: remaining"]  # as while workers are being replaced
+        one = (await admin.ask("/api/keys/a"))[1]
+        assert one["limits"] == [] and "no process of this gateway answers" in one["problems"][0]
