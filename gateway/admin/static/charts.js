@@ -106,10 +106,11 @@
     smooth(list) {
       const most = this.spec.smooth;
       let sum = 0;
-      return list.map((value, index) => {
+      const means = list.map((value, index) => {
         sum += (value ?? 0) - (index >= most ? list[index - most] ?? 0 : 0);
-        return Math.max(0, sum / Math.min(most, index + 1));
+        return Math.max(0, sum / most);
       });
+      return means.fill(means[most - 1] ?? 0, 0, most - 1);  // too few before them to be a mean
     }
 
     tell(index) {
