@@ -41,6 +41,8 @@ class Desk:
 
     def __init__(self, gateway: Gateway, reloader: Reloader, source: Source, clock: Clock, data: str) -> None:
         self.gateway, self.reloader, self.source, self.clock, self.data = gateway, reloader, source, clock, data
+        self.kept: dict[str, Any] = {}
+        """What a room has worked out and keeps for as long as it holds, by a name of its own."""
         self.closing = asyncio.Event()
         """Set when the listener stops: what goes on until somebody leaves ends now."""
 

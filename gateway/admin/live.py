@@ -77,7 +77,7 @@ class Live:
     async def _make(self) -> None:
         number = 0
         while not self._desk.closing.is_set():
-            told: dict[str, Any] = await overview.facts(self._desk, POINTS)
+            told: dict[str, Any] = await overview.facts(self._desk, POINTS, overview.SHOWN_TARGETS)
             if number % SPEND_EVERY == 0:
                 told |= await self._spend.facts()
             number += 1

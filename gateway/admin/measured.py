@@ -86,17 +86,31 @@ def series(pulse: Mapping[str, Any], now_s: float, ahead_s: float, points: int) 
     return found
 
 
-def of_target(pulse: Mapping[str, Any], target: str, routes: Sequence[Route]) -> dict[str, Any]:
+def attempts_of(pulse: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many attempts five minutes saw at each target, and on each route."""
+    by_target: dict[str, int] = {}
+    by_route: dict[str, int] = {}
+    for route, each in pulse.get("targets", {}).items():
+        for target, (counts, _) in each.items():
+            by_target[target] = by_target.get(target, 0) + counts[0]
+            by_route[route] = by_route.get(route, 0) + counts[0]
+    return by_target, by_route
+
+
+def of_target(
+    pulse: Mapping[str, Any], target: str, expected: Mapping[str, float | None], by_route: Mapping[str, int]
+) -> dict[str, Any]:
     """Return what five minutes were at a target: its attempts and their ends, and which share of the attempts of its
-    `routes` it was expected to have, and had."""
+    routes it was `expected` to have on each of them, and had."""
+    counted = pulse.get("targets", {})
     counts: list[int] = [0] * len(TARGET_COUNTS)
     ttft: dict[str, int] = {}
-    for each in pulse.get("targets", {}).values():
-        if target in each:
-            counts, ttft = added(counts, each[target][0]), added(ttft, each[target][1])
+    for route in by_route if len(by_route) < len(expected) else expected:
+        if target in counted.get(route, ()):
+            counts, ttft = added(counts, counted[route][target][0]), added(ttft, counted[route][target][1])
     named = dict(zip(TARGET_COUNTS, counts, strict=True))
     figures = quantiles(ttft)
-    expected, actual = _shares(pulse.get("targets", {}), target, routes)
+    total = sum(by_route.get(route, 0) for route in expected)
     return {
         "attempts": named["attempts"],
         "errors": named["errors"],
@@ -107,8 +121,8 @@ def of_target(pulse: Mapping[str, Any], target: str, routes: Sequence[Route]) ->
         "ttft_p50_ms": figures["p50"],
         "ttft_p95_ms": figures["p95"],
         "ttft_p99_ms": figures["p99"],
-        "share_expected": expected,
-        "share_actual": actual,
+        "share_expected": _mean(expected, by_route, total),
+        "share_actual": round(named["attempts"] / total, 4) if total else None,
     }
 
 
@@ -129,21 +143,15 @@ def expected_of(route: Route) -> dict[str, float | None]:
     return shares
 
 
-def _shares(counted: Mapping[str, Any], target: str, routes: Sequence[Route]) -> tuple[float | None, float | None]:
-    total = own = 0
-    expected: float | None = 0.0
-    plain_mean: float | None = 0.0
-    for route in routes:
-        by_target = counted.get(route.name, {})
-        attempts = sum(each[0][0] for each in by_target.values())
-        share = expected_of(route)[target]
-        total += attempts
-        own += by_target[target][0][0] if target in by_target else 0
-        expected = None if share is None or expected is None else expected + share * attempts
-        plain_mean = None if share is None or plain_mean is None else plain_mean + share / len(routes)
-    if not total:
-        return (None if plain_mean is None else round(plain_mean, 4)), None
-    return (None if expected is None else round(expected / total, 4)), round(own / total, 4)
+def _mean(expected: Mapping[str, float | None], by_route: Mapping[str, int], total: int) -> float | None:
+    """Return the mean of what is expected on each route, by how much was asked of it."""
+    mean = 0.0
+    for route, share in expected.items():
+        weight = by_route.get(route, 0) / total if total else 1 / len(expected)
+        if share is None and weight:
+            return None
+        mean += (share or 0.0) * weight
+    return round(mean, 4)
 
 
 def _share(part: int, whole: int) -> float:

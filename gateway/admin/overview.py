@@ -16,11 +16,12 @@ from gateway.admin import measured
 from gateway.admin.desk import Desk
 from gateway.admin.spend import Spend
 from gateway.admin.status import merged
-from gateway.route import Route
 from gateway.runtime.in_flight import MOST
 from gateway.runtime.pulse import MINUTE_S
 
 MOST_TARGETS: Final = 200
+SHOWN_TARGETS: Final = 50
+"""On a page, which takes the loop's time to be written."""
 
 
 def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
@@ -31,13 +32,13 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         return web.json_response({**await facts(desk), **await spend.facts()})
 
     async def page(request: web.Request) -> web.Response:
-        return desk.page(request, "overview.html", {**await facts(desk), **await spend.facts()})
+        return desk.page(request, "overview.html", {**await facts(desk, most=SHOWN_TARGETS), **await spend.facts()})
 
     return (web.get("/api/overview", api), web.get("/", page))
 
 
-async def facts(desk: Desk, points: int = measured.POINTS) -> dict[str, Any]:
-    """Return all but `spend` and `budgets`; `points` seconds of `series`."""
+async def facts(desk: Desk, points: int = measured.POINTS, most: int = MOST_TARGETS) -> dict[str, Any]:
+    """Return all but `spend` and `budgets`; `points` seconds of `series`, `most` targets."""
     pulses, states, lags, lives = await asyncio.gather(
         desk.gather("pulse", points), desk.gather("status"), desk.gather("lag"), desk.gather("live")
     )
@@ -47,7 +48,6 @@ async def facts(desk: Desk, points: int = measured.POINTS) -> dict[str, Any]:
     oldest = sorted((each for live in lives for each in live["requests"]), key=lambda each: each["age_s"], reverse=True)
     in_flight = sum(live["count"] for live in lives)
     minute["requests"]["in_flight"] = in_flight
-    rows = targets(desk, pulse, status["targets"])
     return {
         "at": round(now, 3),
         "version": __version__,
@@ -57,8 +57,8 @@ async def facts(desk: Desk, points: int = measured.POINTS) -> dict[str, Any]:
         **minute,
         "five_minutes": five_minutes,
         "series": measured.series(pulse, pulse["now"], now - pulse["now"], points),
-        "targets": rows[:MOST_TARGETS],
-        "targets_total": len(rows),
+        "targets": targets(desk, pulse, status["targets"])[:most],
+        "targets_total": len(desk.gateway.snapshot.targets),
         "live": oldest[:MOST],
         "live_total": in_flight,
         "configuration": configuration(desk, states),
@@ -76,34 +76,57 @@ async def facts(desk: Desk, points: int = measured.POINTS) -> dict[str, Any]:
     }
 
 
-def targets(desk: Desk, pulse: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each target that a route lists: those in trouble first, then the busiest."""
-    gateway = desk.gateway
-    by_name = {each["target"]: each for each in known}
-    routes: dict[str, list[Route]] = {}
-    enabled: dict[str, bool] = {}
-    for running in gateway.snapshot.routes:
-        for target in {each.name: each for each in running.route.listed}.values():
-            routes.setdefault(target.name, []).append(running.route)
-            enabled[target.name] = target.provider.enabled
-    rows = [
-        {
-            "target": name,
-            "provider": name.partition("/")[0],
-            "enabled": enabled[name],
-            "routes": [route.name for route in its],
-            "breaker": state.get("breaker", "closed"),
-            "why": state.get("why", ""),
-            "probe_in_s": state.get("probe_in_s", 0.0),
-            "operator": (held := gateway.holds.of(name)),
-            "rests_s": round(gateway.holds.rests_s(name), 3) if held == "resting" else 0.0,
-            "in_flight": state.get("in_flight", 0),
-            **measured.of_target(pulse, name, its),
-        }
-        for name, its in routes.items()
-        for state in (by_name.get(name, {}),)
-    ]
-    return sorted(rows, key=lambda each: (each["breaker"] == "closed" and not each["operator"], -each["attempts"]))
+def targets(
+    desk: Desk, pulse: Mapping[str, Any], known: Sequence[Mapping[str, Any]], only: str | None = None
+) -> list[dict[str, Any]]:
+    """Return a row for each target that a route lists: those in trouble first, then the busiest, at most 200; or for
+    `only` one."""
+    holds = desk.gateway.holds
+    states = {each["target"]: each for each in known}
+    by_target, by_route = measured.attempts_of(pulse)
+
+    def place(name: str) -> tuple[bool, int]:
+        state = states.get(name)
+        return (state is None or state["breaker"] == "closed") and name not in holds.names, -by_target.get(name, 0)
+
+    listing = listed(desk)
+    rows = []
+    for name in sorted(listing, key=place)[:MOST_TARGETS] if only is None else [only]:
+        (enabled, expected), state, held = listing[name], states.get(name, {}), holds.of(name)
+        rows.append(
+            {
+                "target": name,
+                "provider": name.partition("/")[0],
+                "enabled": enabled,
+                "routes": list(expected),
+                "breaker": state.get("breaker", "closed"),
+                "why": state.get("why", ""),
+                "probe_in_s": state.get("probe_in_s", 0.0),
+                "operator": held,
+                "rests_s": round(holds.rests_s(name), 3) if held == "resting" else 0.0,
+                "in_flight": state.get("in_flight", 0),
+                **measured.of_target(pulse, name, expected, by_route),
+            }
+        )
+    return rows
+
+
+Listing = dict[str, tuple[bool, dict[str, float | None]]]
+
+
+def listed(desk: Desk) -> Listing:
+    """Return every target that a route lists: whether it is enabled, and its expected share on each of its routes."""
+    snapshot = desk.gateway.snapshot
+    digest, known = desk.kept.get("listed", (None, {}))
+    if digest == snapshot.digest:
+        return known  # type: ignore[no-any-return]
+    found: Listing = {}
+    for running in snapshot.routes:
+        shares = measured.expected_of(running.route)
+        for target in running.route.listed:
+            found.setdefault(target.name, (target.provider.enabled, {}))[1][running.route.name] = shares[target.name]
+    desk.kept["listed"] = snapshot.digest, found
+    return found
 
 
 def configuration(desk: Desk, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -37,12 +37,13 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
 
     async def api(request: web.Request) -> web.Response:
         target, action, said = await asked(request)
-        shown = [each for each in await rows(desk) if each["target"] == target]
-        return web.json_response({"target": target, "action": action, "said": said, "targets": shown})
+        return web.json_response(
+            {"target": target, "action": action, "said": said, "targets": await rows(desk, target)}
+        )
 
     async def piece(request: web.Request) -> web.Response:
         _, _, said = await asked(request)
-        shown = (await rows(desk))[: overview.MOST_TARGETS]
+        shown = (await rows(desk))[: overview.SHOWN_TARGETS]
         return desk.page(request, "partials/targets_table.html", {"targets": shown, "said": said})
 
     return (web.post("/api/targets", api), web.post("/targets", piece))
@@ -86,7 +87,8 @@ async def act(desk: Desk, target: str, action: str, seconds: float) -> str:
     return f"{target} is drained" if action == "drain" else f"{target} has requests again"
 
 
-async def rows(desk: Desk) -> list[dict[str, Any]]:
-    """Return the targets as the overview shows them."""
+async def rows(desk: Desk, only: str | None = None) -> list[dict[str, Any]]:
+    """Return the targets, or one of them, as the overview shows them."""
     pulse = measured.together(await desk.gather("pulse", 0))
-    return overview.targets(desk, pulse, merged(await desk.gather("status"), await desk.gather("lag"))["targets"])
+    known = merged(await desk.gather("status"), await desk.gather("lag"))["targets"]
+    return overview.targets(desk, pulse, known, only)
