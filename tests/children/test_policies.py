@@ -199,6 +199,13 @@ async def test_a_cache_keeps_what_a_client_was_answered_and_no_step(body: dict[s
     assert len(upstream.requests) == 1 and len(rows) == 3 and b"world!" in got[1].body
 
 
+async def test_no_step_is_answered_from_a_cache() -> None:
+    async with ScriptedUpstream(answer) as upstream:
+        async with running_gateway(config(upstream.url, "once: {inside: true}, cache"), plugins=PLUGINS) as gateway:
+            got = [await gateway.post(CHAT, PLAIN) for _ in range(2)]
+    assert [each.status for each in got] == [200, 200] and len(upstream.requests) == 2
+
+
 async def test_work_that_a_plugin_notes_stands_in_the_row_of_whom_it_was_for() -> None:
     async with ScriptedUpstream(answer) as upstream:
         async with running_gateway(config(upstream.url, "works"), plugins=PLUGINS) as gateway:
