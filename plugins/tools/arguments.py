@@ -53,6 +53,8 @@ def read(text: str) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text, parse_constant=_no_number)
+        if "\\u" in text:  # half of a surrogate pair is an escape that JSON allows and no service, nor UTF-8, can hold
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise BadArguments("the arguments are not valid JSON") from None
     if not isinstance(found, dict):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from gateway.plugin import Exchange, Log
 
 from .arguments import BadArguments
-from .registry import Result, Tool, ToolFailed
+from .registry import Result, Tool, ToolFailed, place
 
 Outcome = Literal["ok", "failed", "timeout", "refused", "cancelled", "withheld", "unknown"]
 """`refused`: its arguments did not fit. `cancelled`: whoever waited for it left. `withheld`: the model asked for it and
@@ -38,6 +38,9 @@ async def call(
     called = Called("cancelled")
     try:
         called = await _run(exchange, tool, given, context)
+    except Exception as error:  # this plugin's own fault: the other calls of the round are worth their answer
+        called = Called("failed", error="the gateway could not run it")
+        log.error("tool_broke", request_id=exchange.id, tool=tool.name, error=type(error).__name__, at=place(error))
     finally:
         note(exchange, tool.name, called.outcome, started_at_s)
         tell = log.debug if called.outcome in ("ok", "cancelled") else log.warning

@@ -20,7 +20,7 @@ import msgspec
 
 from gateway.plugin import ConfigError, Log
 
-from .registry import Result, ToolFailed, cleaned, of_text
+from .registry import Result, ToolFailed, cleaned, of_text, place
 
 MOST_THREADS: Final = 32
 """How many calls of one function may run at once, those included that were given up and never came back."""
@@ -120,7 +120,7 @@ class PythonTool:
         except ToolFailed:
             raise
         except Exception as error:  # the operator's own code: the model is told, the request goes on
-            self._log.debug("tool_raised", request_id=request_id, tool=self.name, at=_place(error))
+            self._log.debug("tool_raised", request_id=request_id, tool=self.name, at=place(error))
             raise ToolFailed(f"{type(error).__name__}: {cleaned(str(error))}") from error
         return self._result(found)
 
@@ -230,8 +230,3 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
         elif within and (found := _DOCUMENTED.match(line)):
             documented[found[1]] = found[2].strip()
     return " ".join(first.split()), documented
-
-
-def _place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

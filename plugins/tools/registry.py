@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -67,6 +69,12 @@ def of_json(body: bytes) -> Result:
 def of_text(text: str) -> Result:
     """Return text as a result."""
     return Result(text, msgspec.Raw(json.dumps(text).encode()))
+
+
+def place(error: BaseException) -> str:
+    """Return `file:line` where `error` was raised: its words may repeat an argument, its place does not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def cleaned(text: str, at_most: int = LONGEST_ERROR) -> str:

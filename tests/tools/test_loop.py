@@ -119,6 +119,7 @@ async def test_errors_go_back_to_the_model_as_results() -> None:
         ("add", "[1]"),
         call("nothing"),
         ("add", '{"a": NaN}'),
+        ("shout", '{"text": "\\ud800"}'),
     ]
     async with running(Model(Turn("", calls), Turn("sorry"))) as (gateway, upstream):
         assert (await chat(gateway))["choices"][0]["message"]["content"] == "sorry"
@@ -130,8 +131,9 @@ async def test_errors_go_back_to_the_model_as_results() -> None:
             "the arguments are not a JSON object",
             "no such tool; there are: add, shout, fail",
             "the arguments are not valid JSON",
+            "the arguments are not valid JSON",
         ]
-        assert sorted(work(gateway)) == [("add", "refused")] * 4 + [("fail", "failed")]
+        assert sorted(work(gateway)) == [("add", "refused")] * 4 + [("fail", "failed"), ("shout", "refused")]
 
 
 async def test_empty_arguments_are_no_arguments_and_huge_integers_stay_exact() -> None:
