@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from gateway.testing import running_gateway
 from tests.admin.browser import Seen, Theme, opened, started
-from tests.admin.demo import Demo, demo
+from tests.admin.demo import Demo, dashboard, demo
 from tests.admin.test_figures import WRITTEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -273,3 +274,28 @@ async def test_live_figures_are_written_as_the_page_writes_them(chromium: Browse
         assert await seen.page.evaluate("given => given.map(([form, value]) => format[form](value))", given) == [
             said for *_, said in WRITTEN
         ]
+
+
+async def test_logging_in_leads_back_to_the_page_that_was_asked_for(chromium: Browser) -> None:
+    config = """
+        admin: {token: a-token-long-enough-for-anybody}
+        providers: {echo: {}}
+        routes: [{name: all, targets: [echo/echo]}]
+    """
+    async with (
+        running_gateway(config) as gateway,
+        dashboard(gateway) as url,
+        opened(chromium, url, width=390, theme="dark") as seen,
+    ):
+        seen.expect("401")
+        await seen.go("/configuration")
+        assert "/login" in seen.page.url and await seen.overflow() == []
+        await seen.page.fill("#token", "wrong")
+        await seen.page.click("button")
+        await seen.page.wait_for_selector("[role=alert]")
+        await seen.page.fill("#token", "a-token-long-enough-for-anybody")
+        await seen.page.click("button")
+        await seen.page.wait_for_url(f"{url}/configuration")
+        await seen.page.click("[data-menu]")
+        await seen.page.click("text=Log out")
+        await seen.page.wait_for_url("**/login*")
