@@ -19,7 +19,8 @@ STOP_TIMEOUT_S = 50.0
 
 
 class Serving:
-    """A gateway that runs. `url` is its data listener, `admin` its admin listener or off; `lines` all that it has written to stderr so far."""
+    """A gateway that runs. `url` is its data listener, `admin` its admin listener, "" when it has none; `lines` all that
+    it has written to stderr so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -34,7 +35,7 @@ class Serving:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             self.lines.append(line)
             if found := READY.match(line):
-                self.url, self.admin = found.groups()
+                self.url, self.admin = found[1], "" if found[2] == "off" else found[2]
                 self._ready.set()
         self._ready.set()  # it ended: whoever waits finds no url
 

@@ -13,19 +13,13 @@ from typing import Any
 import aiohttp
 
 from tests.imports import ROOT
-from tests.serving import READY, Serving
+from tests.serving import Serving
 
 
 class Process(Serving):
     """A serving process. `admin` is its admin listener, "" when it has none."""
 
     session: aiohttp.ClientSession
-
-    @property
-    def admin(self) -> str:
-        found = next(READY.match(line) for line in self.lines if line.startswith("ready:"))
-        assert found is not None
-        return "" if found[2] == "off" else found[2]
 
     @property
     def port(self) -> int:
