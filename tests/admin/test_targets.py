@@ -142,6 +142,21 @@ async def test_reset_closes_a_breaker() -> None:
         assert (await chat(board, "only"))[0] == 200
 
 
+async def test_reset_closes_a_shared_breaker_for_the_whole_fleet(tmp_path: Path) -> None:
+    answers = iter([reply_json({"error": {}}, status=500)])
+    async with ScriptedUpstream(lambda _: next(answers, reply_json(ANSWER))) as up:
+        text = config(up.url).replace("open_for: 1h", "open_for: 1h, share: true")
+        text = f"        state: sqlite:{tmp_path}/state.db{text}"
+        async with dashboard(text) as board, dashboard(text) as other:
+            assert (await chat(board, "only"))[0] == 502
+            assert (await chat(other, "only"))[2]["error"]["code"] == "circuit_open"
+            await act(board, "one/m", "reset")
+            assert (await chat(board, "only"))[0] == 200
+            async with asyncio.timeout(10):  # how old its view may be: a second
+                while (await chat(other, "only"))[0] != 200:
+                    await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [({"target": "one/m", "action": "explode"}, 400), ({"target": "nobody/m", "action": "drain"}, 404), ({}, 400),
