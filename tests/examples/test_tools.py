@@ -68,40 +68,27 @@ async def test_it_does_what_its_readme_says() -> None:
         assert subjects == {"engineering/security"}
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "result"),
-    [
-        ("days_between", {"start": "2026-01-31", "end": "2026-03-01"}, 29),
-        ("run_agent", {"agent": "calculate", "input": "2 * (3 + 4) / 7"}, {"agent": "calculate", "output": 2.0}),
-        (
-            "run_agent",
-            {"agent": "extract", "input": "Pay $1,200.50 to a@b.example by 2026-05-01."},
-            {
-                "agent": "extract",
-                "output": {"dates": ["2026-05-01"], "amounts": ["$1,200.50"], "mails": ["a@b.example"]},
-            },
-        ),
-    ],
-)
-async def test_its_other_tools_work(name: str, arguments: dict[str, Any], result: Any) -> None:
-    async with example() as gateway:
+async def test_its_agents_and_its_function_work_and_say_why_they_fail() -> None:
+    async def executed(gateway: Serving, name: str, **arguments: Any) -> Any:
         body = json.dumps({"name": name, "arguments": arguments})
         command = f"curl -s {gateway.url}/v1/tools/execute -H 'content-type: application/json' --data \"$BODY\""
-        answer = json.loads(await run("bash", "-c", command, environ={"BODY": body}))
-        assert (answer["success"], answer["result"]) == (True, result)
+        return json.loads(await run("bash", "-c", command, environ={"BODY": body}))
 
-
-async def test_a_failing_agent_tells_why_and_agents_are_listed() -> None:
     async with example() as gateway:
-        headers = "-H 'content-type: application/json'"
-        body = '{"name": "run_agent", "arguments": {"agent": "calculate", "input": "open(1)"}}'
-        command = f"curl -s {gateway.url}/v1/tools/execute {headers} --data '{body}'"
-        answer = json.loads(await run("bash", "-c", command))
-        assert not answer["success"]
-        assert "only numbers" in answer["error"]
-        command = f'curl -s {gateway.url}/v1/tools/execute {headers} --data \'{{"name": "list_agents"}}\''
-        names = [agent["name"] for agent in json.loads(await run("bash", "-c", command))["result"]["agents"]]
-        assert names == ["summarize", "extract", "calculate"]
+        assert (await executed(gateway, "days_between", start="2026-01-31", end="2026-03-01"))["result"] == 29
+        listed = (await executed(gateway, "list_agents"))["result"]["agents"]
+        assert [agent["name"] for agent in listed] == ["summarize", "extract", "calculate"]
+        done = await executed(gateway, "run_agent", agent="calculate", input="2 * (3 + 4) / 7")
+        assert done["result"] == {"agent": "calculate", "output": 2.0}
+        text = "Pay $1,200.50 to a@b.example by 2026-05-01."
+        assert (await executed(gateway, "run_agent", agent="extract", input=text))["result"]["output"] == {
+            "dates": ["2026-05-01"],
+            "amounts": ["$1,200.50"],
+            "mails": ["a@b.example"],
+        }
+        failed = await executed(gateway, "run_agent", agent="calculate", input="open(1)")
+        assert not failed["success"]
+        assert "only numbers" in failed["error"]
 
 
 def precedent(question: str, query: str, found: str, words: str) -> list[Any]:
