@@ -92,6 +92,8 @@ class Shadowing:
         endpoint = exchange.request.endpoint
         if endpoint is None or not endpoint.is_chat or self._rng() >= self._shadow.share:
             return
+        if self._health.holds.of(self._shadow.target.name) is not None:
+            return  # an operator keeps requests from it
         copy = copy_of(exchange)
         if not self._shadows.start(lambda: self._follow(copy)):
             self._log.debug("shadow_left_out", request_id=exchange.id, target=self._shadow.target.name)

@@ -89,6 +89,19 @@ async def test_an_attempt_that_fails_does_not_fall_back_to_what_was_drained_mean
             assert (await running)[0] == 502 and not other.requests
 
 
+async def test_a_drained_target_gets_no_shadows(tmp_path: Path) -> None:
+    async with ScriptedUpstream(reply_json(ANSWER)) as up, ScriptedUpstream(reply_json(ANSWER)) as trial:
+        text = config(up.url, trial.url, more=", shadow: {target: other/m, share: 100%}")
+        async with dashboard(text) as board:
+            await act(board, "other/m", "drain")
+            assert (await chat(board))[0] == 200
+            await act(board, "other/m", "undrain")
+            assert (await chat(board))[0] == 200
+            while not trial.requests:
+                await asyncio.sleep(0.001)
+            assert len(trial.requests) == 1
+
+
 async def test_rest_takes_a_target_out_for_a_while_and_never_the_last() -> None:
     async with ScriptedUpstream(reply_json(ANSWER)) as up, dashboard(config(up.url)) as board:
         row = await act(board, "one/m", "rest", seconds=600)
