@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
@@ -184,7 +185,7 @@ def difference(got: bytes, expected: bytes) -> str:
     return f"from byte {at}: {got[at : at + 160]!r} instead of {expected[at : at + 80]!r}"
 
 
-def percentile(values: list[int], share: float) -> float:
+def percentile(values: Sequence[float], share: float) -> float:
     """Return the value below which `share` of all lie."""
     return float(sorted(values)[min(len(values) - 1, int(len(values) * share))])
 

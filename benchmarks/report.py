@@ -104,7 +104,11 @@ def verdicts(samples: Sequence[Sample], suite: Sequence[Scenario]) -> list[str]:
 
 def disturbance(samples: Sequence[Sample]) -> str:
     """Return how busy the machine was with other work; above a few percent of a core the figures say little."""
-    shares = [sample.outcome.others for sample in samples if sample.outcome.cpu_ns]
+    return disturbed([sample.outcome.others for sample in samples if sample.outcome.cpu_ns])
+
+
+def disturbed(shares: Sequence[float]) -> str:
+    """Return the same of what each round counted, of one core; nothing when none did."""
     if not shares:
         return ""
     middle, worst = statistics.median(shares), max(shares)
@@ -114,13 +118,14 @@ def disturbance(samples: Sequence[Sample]) -> str:
     return f"other work on the machine, of one core: median {middle:.0%}, worst round {worst:.0%}{warning}"
 
 
-def published(readme: str, text: str) -> str:
-    """Return `readme` with what stands between its two markers replaced. Raises: ValueError without them."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def published(page: str, text: str, name: str = "bench") -> str:
+    """Return `page` with what stands between the two markers of `name` replaced. Raises: ValueError without them."""
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"README.md: no place for the table; put {BEGIN} and {END} where it goes")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+        raise ValueError(f"no place for the table; put {first} and {last} where it goes")
+    return f"{before}{first}\n{text}\n{last}{after}"
 
 
 def _cpu_cell(medians: Medians, system: str, scenario: Scenario) -> str:

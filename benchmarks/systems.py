@@ -155,7 +155,14 @@ def nginx(upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
 def gateway(
     name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path, client: str = "openai_chat"
 ) -> Iterator[System]:
-    """Yield the gateway serving `home`, its log in a file as an operator's would be."""
+    """Yield the gateway serving `home`, its mock known to it."""
+    with serving(name, home, {"BENCH_UPSTREAM": f"http://{HOST}:{upstream.port}"}, cpus, folder) as system:
+        yield replace(system, client=client)
+
+
+@contextlib.contextmanager
+def serving(name: str, home: Path, env: dict[str, str], cpus: set[int], folder: Path) -> Iterator[System]:
+    """Yield the gateway serving `home`, its log in a file of `folder` as an operator's would be."""
     folder.mkdir()
     log_path = folder / "gateway.log"
     command = [
@@ -171,17 +178,14 @@ def gateway(
         "--no-watch",
     ]
     began = time.monotonic()
-    with (
-        log_path.open("wb") as log,
-        process(command, cpus, env={"BENCH_UPSTREAM": f"http://{HOST}:{upstream.port}"}, stdout=log, log=log) as child,
-    ):
+    with log_path.open("wb") as log, process(command, cpus, env=env, stdout=log, log=log) as child:
         wait_until(lambda: READY.search(log_path.read_text()) is not None, child, name, log_path)
         start_s = time.monotonic() - began
         ready = READY.search(log_path.read_text())
         assert ready is not None
         # The process that reads the published prices is part of the start, and gone when the load begins.
         wait_until(lambda: len(tree(child.pid)) == 1, child, name, log_path)
-        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path, client)
+        yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path)
 
 
 def drive(system: System, scenario: Scenario, upstream: Mock) -> Outcome:
