@@ -54,6 +54,7 @@
     options(spec) {
       const line = () => css("--text-3"), grid = () => css("--chart-grid");
       const font = "11px " + getComputedStyle(document.body).fontFamily;
+      const few = (plot, series) => plot.data[series].filter((each) => each != null).length < 20;  // no line to be seen
       const order = spec.stacked ? [...spec.series].reverse() : spec.series;
       return {
         width: this.box.clientWidth || 300,
@@ -76,7 +77,7 @@
         series: [{}, ...order.map((each) => {
           const colour = () => css("--chart-" + (each.tone || 1));
           const bars = each.kind === "bars";
-          return { label: each.label, stroke: colour, width: bars ? 0 : 1.5, points: { show: false }, spanGaps: !bars,
+          return { label: each.label, stroke: colour, width: bars ? 0 : 1.5, points: { show: !bars && few, size: 4, fill: colour }, spanGaps: !bars,
             ...(bars ? { fill: colour, paths: uPlot.paths.bars({ size: [0.72, 48], radius: spec.stacked ? 0 : 0.12 }) }
               : each.kind === "area" ? { fill: () => colour() + "22" } : {}) };
         })],
