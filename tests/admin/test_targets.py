@@ -91,7 +91,7 @@ async def test_an_attempt_that_fails_does_not_fall_back_to_what_was_drained_mean
 
 async def test_a_drained_target_gets_no_shadows(tmp_path: Path) -> None:
     async with ScriptedUpstream(reply_json(ANSWER)) as up, ScriptedUpstream(reply_json(ANSWER)) as trial:
-        text = config(up.url, trial.url, more=", shadow: {target: other/m, share: 100%}")
+        text = config(up.url, trial.url, more=", shadow: {target: other/m, percent: 100}")
         async with dashboard(text) as board:
             await act(board, "other/m", "drain")
             assert (await chat(board))[0] == 200
