@@ -14,6 +14,7 @@ from gateway import credentials
 from gateway.amounts import MoneyRate, Rate
 from gateway.errors import BadRequest
 from gateway.ledger.ledger import SavedKey
+from gateway.runtime import written
 from gateway.runtime.text import duration, money, rate
 
 T = TypeVar("T")
@@ -23,7 +24,6 @@ LONGEST: Final = 256
 """What the ledger keeps of a text."""
 RATES: Final = ("requests", "tokens")
 COUNTS: Final = ("concurrency", "burst")
-PERIODS: Final = {1.0: "s", 60.0: "min", 3600.0: "h", 86_400.0: "day", 604_800.0: "week", 2_592_000.0: "month"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,7 @@ def entry_of(key: SavedKey) -> dict[str, Any]:
 
 def as_written(value: MoneyRate | Rate | int) -> str | int:
     """Return an amount as gateway.yaml has it: a form that it reads."""
-    if isinstance(value, MoneyRate):
-        return f"${value.amount_usd:f}/{value.period}"
-    if isinstance(value, Rate):
-        return f"{value.amount}/{PERIODS.get(value.period_s) or f'{value.period_s:g}s'}"
-    return value
+    return value if isinstance(value, int) else written.amount(value)
 
 
 def _read(read: Callable[[str], T], text: str | None, name: str) -> T | None:

@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(r"secret|token$|password|passphrase|credential|hash|ap
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _DURATIONS: Final = ((604800, "w"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SIZES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-_PERIODS: Final = {1: "s", 60: "min", 3600: "h", 86400: "day", 604800: "week"}
+_PERIODS: Final = {1.0: "s", 60.0: "min", 3600.0: "h", 86_400.0: "day", 604_800.0: "week", 2_592_000.0: "month"}
 
 
 def duration(seconds: float) -> str:
@@ -34,6 +34,13 @@ def duration(seconds: float) -> str:
 def size(count: int) -> str:
     """Return bytes as `20MiB`, in the largest unit that is whole."""
     return next((f"{count // unit}{name}" for unit, name in _SIZES if count and count % unit == 0), f"{count}B")
+
+
+def amount(rate: Rate | MoneyRate) -> str:
+    """Return so much in a period in a form that the loader reads."""
+    if isinstance(rate, MoneyRate):
+        return f"${rate.amount_usd:f}/{rate.period}"
+    return f"{rate.amount}/{_PERIODS.get(rate.period_s) or f'{rate.period_s:g}s'}"
 
 
 def value(raw: Any, schema: Mapping[str, Any] | None = None, name: str = "") -> Any:
@@ -60,11 +67,8 @@ def value(raw: Any, schema: Mapping[str, Any] | None = None, name: str = "") -> 
 
 
 def _scalar(raw: Any, form: Any) -> Any:
-    if isinstance(raw, Rate):
-        period = _PERIODS.get(int(raw.period_s), duration(raw.period_s))
-        return f"{raw.amount}/{period}"
-    if isinstance(raw, MoneyRate):
-        return f"${raw.amount_usd}/{raw.period}"
+    if isinstance(raw, (Rate, MoneyRate)):
+        return amount(raw)
     if isinstance(raw, str):
         return _USERINFO.sub(HIDDEN + "@", raw)
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
