@@ -11,7 +11,7 @@ from gateway.plugin import Clock
 from gateway.route import Route
 from gateway.runtime.config import Config, ProviderConfig, RouteConfig
 from gateway.runtime.rings import has_limits, new_ring, ring_name
-from gateway.runtime.shared import Kept
+from gateway.runtime.shared import Kept, shared
 from gateway.telemetry import Logger
 from gateway.upstream.health import TargetHealth
 from gateway.upstream.keys import Keys, Resting
@@ -24,6 +24,7 @@ class Beside:
         self._lasting, self._log, self._clock = lasting, log, clock
         self._providers = {each.name: each for each in config.providers}
         self._most_bytes = config.server.max_body_bytes
+        self._holds = shared(config, lasting, clock, log).health.holds
         self.shadows: Shadows = lasting.get("shadows", Shadows)
 
     def hedging(self, route: Route) -> Hedging | None:
@@ -44,7 +45,7 @@ class Beside:
             errors.append(ConfigError(problem, line=place.line, column=place.column, cure=cure, **at))
         rings = {provider.name: self._ring(provider)} if has_limits(provider) else {}
         sender = Sender(Chain((), self._log), rings, self._clock, self._log, self._most_bytes, wants_usage=True)
-        health = TargetHealth(shadow.target.name, self._clock.monotonic)
+        health = TargetHealth(shadow.target.name, self._clock.monotonic, self._holds)
         return Shadowing(shadow, sender, health, self.shadows, self._log)
 
     def _ring(self, provider: ProviderConfig) -> Keys:
