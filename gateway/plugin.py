@@ -200,8 +200,8 @@ class Children(Protocol):
         through: Callable[[Exchange], Awaitable[Reply]] | None = None,
     ) -> AbstractAsyncContextManager[Child]:
         """Return a request to be made for `parent`. It is routed by `chat.model` as a client's would be, what its
-        caller may use included, with a row of its own (`step` is its name there), the parent's request id, principal,
-        headers and deadline, which `timeout_s` shortens. It ends with its parent at the latest.
+        caller may use included (but for `Plugin.asks`), with a row of its own (`step` is its name there), the parent's
+        request id, principal, headers and deadline, which `timeout_s` shortens. It ends with its parent at the latest.
 
         `chat.dialect` says which endpoint it is for, `chat.stream` whether upstream streams. `through=call_next` sends
         it on from here instead: through the plugins inside the one that asks, on the parent's own route.
@@ -267,7 +267,8 @@ class Plugin:
 
     asks: Mapping[str, str] = {}
     """Models that it will ask for, each with where its options say so (`steps[0].model`): a configuration in which no
-    route takes one is refused. Known once `__init__` has run."""
+    route takes one is refused. Who may use one of its `models` needs no permission for these. Known once `__init__` has
+    run."""
 
     files: Sequence[Path] = ()
     """Files beside gateway.yaml that it has read, known once `__init__` has run: a change of one reloads."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.errors import PermissionDenied
 from gateway.exchange import Principal
+from gateway.plugin import Plugin
+from gateway.route import Route
 from gateway.router import glob
 
 
@@ -18,6 +22,12 @@ def refuse_foreign(principal: Principal, model: str, route: str) -> None:
     if not is_allowed(principal.models, model):
         what = f'the model "{model[:200]}"' if model else "a request that names no model"
         raise PermissionDenied(f"this key may not use {what}", param="model")
+
+
+def is_configured(plugins: Iterable[Plugin], route: Route | None, model: str) -> bool:
+    """Return whether the configuration says that the plugin which answers on `route` asks for `model`: then its caller,
+    who never names the model, needs no permission but for the route."""
+    return route is not None and any(each.name == route.plugin and model in each.asks for each in plugins)
 
 
 def is_allowed(patterns: tuple[str, ...] | None, name: str) -> bool:

@@ -20,7 +20,7 @@ from gateway.errors import ClientLeft, GatewayError, InternalError, ModelNotFoun
 from gateway.exchange import Deadline, Exchange, Reply
 from gateway.fold import events_of, fold
 from gateway.plugin import Clock
-from gateway.runtime.allowed import refuse_foreign
+from gateway.runtime.allowed import is_configured, refuse_foreign
 from gateway.runtime.asking import Asking, Through
 from gateway.runtime.gateway import Gateway
 from gateway.runtime.snapshot import Snapshot
@@ -238,7 +238,7 @@ class RunningChild:
         )
         if running is None:
             raise ModelNotFound(f'no route takes the model "{request.model}"', param="model")
-        if principal is not None and (principal.models is not None or principal.routes is not None):
+        if principal is not None and not is_configured(self._snapshot.plugins, self._parent.route, request.model):
             refuse_foreign(principal, request.model, running.route.name)
         exchange.route = running.route
         return running.handle

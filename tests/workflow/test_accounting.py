@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
+import pytest
+
 from gateway.testing import reply_json
 from tests.workflow.kit import CHAIN, QUESTION, STORY, by_step, running
 from tests.workflow.test_endings import LEDGER, rows_of
@@ -48,11 +50,14 @@ async def test_a_place_of_its_callers_concurrency_is_taken_once() -> None:
     assert got.status == 200
 
 
-async def test_steps_may_ask_only_for_models_that_the_caller_may_use() -> None:
-    async with running(by_step(STORY), plugins=limited(models="[story, small]")) as ran:
+@pytest.mark.parametrize("bound", ["models", "routes"])
+async def test_who_may_use_the_workflow_needs_no_permission_for_its_steps(bound: str) -> None:
+    plugins = limited(models="[story]").replace("models:", f"{bound}:")
+    async with running(by_step(STORY), plugins=plugins) as ran:
         got = await ran.gateway.post("/v1/chat/completions", QUESTION, headers=KEY)
-    assert (got.status, 'step "process": ' in got.json()["error"]["message"]) == (403, True)
-    assert ran.steps == ["analyze"]
+        alone = await ran.gateway.post("/v1/chat/completions", {**QUESTION, "model": "small"}, headers=KEY)
+    assert (got.status, alone.status) == (200, 403)
+    assert ran.steps == ["analyze", "process", "synthesize"]
 
 
 async def test_a_caller_without_the_workflow_among_its_models_is_refused_it() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.testing import Answer, ReceivedRequest, Stall, reply_json, reply_sse
 from tests.workflow.kit import chunk, running, said, streamed_text, text_of
+from tests.workflow.test_accounting import KEY, limited
 
 OWN = """
         own: {{use: "graphs.py:graph"}}
@@ -139,6 +140,14 @@ async def test_a_graph_that_asks_for_itself_is_stopped() -> None:
     assert got.status == 500
     assert 'the model "own" asks itself' in got.json()["error"]["message"]
     assert ran.asked == []
+
+
+@pytest.mark.parametrize(("asks", "status"), [("[small]", 200), ("[large]", 403)])
+async def test_what_a_graph_says_it_asks_for_needs_no_permission_of_its_callers(asks: str, status: int) -> None:
+    own = OWN.replace('graph"', f'graph", asks: {asks}')
+    async with running(hi, own, files=files(ASKS), plugins=limited(models="[own]")) as ran:
+        got = await ran.gateway.post("/v1/chat/completions", QUESTION, headers=KEY)
+    assert (got.status, len(ran.asked)) == (status, status == 200)
 
 
 async def test_what_the_graph_cannot_be_told_is_refused() -> None:
