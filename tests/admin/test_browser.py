@@ -4,7 +4,6 @@ has a name, the keyboard reaches everything, and figures move by themselves."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -41,6 +40,7 @@ FOCUSED = """() => {
 LOOKS: tuple[tuple[int, Theme], ...] = (
     (390, "light"), (390, "dark"), (1440, "light"), (1440, "dark"), (1920, "dark"), (1920, "light"),
 )  # fmt: skip
+MODELS = ("smart", "fast", "unknown-model")
 IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0] < 128"
 
 
@@ -79,33 +79,19 @@ async def told(page: Page, selector: str) -> str:
 
 
 async def test_every_page_fits_has_its_landmarks_and_does_nothing_wrong(chromium: Browser, running: Demo) -> None:
-    async def traffic() -> None:
-        while True:
-            await running.ask("smart", stream=True)
-
-    sending = asyncio.create_task(traffic())
-    try:
-        async with opened(chromium, running.url) as seen:
-            for path in await pages(seen):
-                assert await seen.go(path) == 200, path
-                for width, theme in LOOKS:
-                    await seen.look(width, theme)
-                    assert await seen.overflow() == [], (path, width)
+    async with opened(chromium, running.url) as seen:
+        for path in await pages(seen):
+            status, *_ = await asyncio.gather(seen.go(path), *(running.ask(model, stream=True) for model in MODELS))
+            assert status == 200, path
+            for width, theme in LOOKS:
+                await seen.look(width, theme)
+                assert await seen.overflow() == [], (path, width)
+                assert await seen.page.evaluate(IS_DARK) == (theme == "dark"), (path, theme)
+                if theme == "light":  # what is shown does not hang on the theme
                     assert await seen.page.evaluate(NAMELESS) == [], (path, width)
-                    dark = await seen.page.evaluate(IS_DARK)
-                    assert dark == (theme == "dark"), (path, theme)
-                marks = await seen.page.evaluate(LANDMARKS)
-                assert (marks["main"], marks["nav"], marks["h1"], marks["lang"], marks["here"]) == (1, 1, 1, "en", 1), (
-                    path
-                )
-                assert marks["title"].endswith("· LLM Gateway") and marks["ids"] == [] and marks["bare"] == 0, (
-                    path,
-                    marks,
-                )
-    finally:
-        sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
+            marks = await seen.page.evaluate(LANDMARKS)
+            assert (marks["main"], marks["nav"], marks["h1"], marks["lang"], marks["here"]) == (1, 1, 1, "en", 1), path
+            assert marks["title"].endswith("· LLM Gateway") and marks["ids"] == [] and marks["bare"] == 0, (path, marks)
 
 
 async def test_a_figure_moves_when_a_request_is_sent(chromium: Browser, running: Demo) -> None:
