@@ -18,6 +18,7 @@ from gateway.plugin import Clock, Log
 from gateway.secret import Secret
 from gateway.upstream.keys import CREDENTIAL_STATUSES, Keys
 from gateway.upstream.provider import Provider
+from gateway.upstream.repeated import conceal
 from gateway.upstream.transport import UpstreamRequest
 
 NATIVE_DIALECT = {
@@ -174,6 +175,9 @@ class Sender:
             reply = await self._answers.judge(Sent(attempt, provider, dialect, native, lease), response)
             handed_over = not isinstance(reply.body, bytes | Whole)
             return reply
+        except UpstreamError as error:
+            conceal(error, provider, client.headers)
+            raise
         finally:
             if not handed_over:
                 attempt.received_at_s = attempt.received_at_s or now()

@@ -20,6 +20,7 @@ from gateway.dialects.protocol import Dialect
 from gateway.errors import GatewayError, UpstreamError
 from gateway.exchange import Attempt
 from gateway.relay.client import ClientStream
+from gateway.upstream.repeated import conceal, concealed
 from gateway.upstream.transport import UpstreamResponse
 
 HELD_BYTES = 64 * 1024
@@ -149,6 +150,9 @@ class LiveStream:
         """
         if self._over:
             return
+        provider, client = self.attempt.target.provider, self.exchange.request.headers
+        conceal(error, provider, client)
+        tail = concealed(tail, provider, client) if tail else tail
         self.error = error
         if not self.ready.done() and not (self.content and isinstance(error, UpstreamError)):
             self.ready.set_exception(error)
