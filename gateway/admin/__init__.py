@@ -60,15 +60,15 @@ def application(desk: Desk) -> web.Application:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         why = doorman.refusal(request)
         if why is not None:
-            return refused(desk, request, why)
+            return await refused(desk, request, why)
         try:
             return await handler(request)
         except GatewayError as error:
-            return refusal(desk, request, error)
+            return await refusal(desk, request, error)
         except ConnectionError:
             raise  # the client left
         except web.HTTPException as error:
-            response = problem(desk, request, error.status, error.reason)
+            response = await problem(desk, request, error.status, error.reason)
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return response
@@ -78,7 +78,9 @@ def application(desk: Desk) -> web.Application:
                 "admin_page_failed", path=request.path, error=f"{type(error).__name__}: {error}",
                 at=f"{place.filename.rpartition('/')[2]}:{place.lineno}",
             )  # fmt: skip
-            return problem(desk, request, 500, "this page failed through a fault of the gateway; the log says which")
+            return await problem(
+                desk, request, 500, "this page failed through a fault of the gateway; the log says which"
+            )
 
     async def close(_: web.Application) -> None:
         desk.closing.set()

@@ -40,7 +40,7 @@ async def sealed(request: web.Request, response: web.StreamResponse) -> None:
     headers.setdefault("cache-control", "no-store")
 
 
-def refused(desk: Desk, request: web.Request, why: Refusal) -> web.Response:
+async def refused(desk: Desk, request: web.Request, why: Refusal) -> web.Response:
     """Return the answer to what may not come in: a page that wants the token shows the form."""
     if why.login and not is_api(request):
         if request.headers.get("hx-request") == "true":
@@ -48,10 +48,10 @@ def refused(desk: Desk, request: web.Request, why: Refusal) -> web.Response:
         if request.method in ("GET", "HEAD"):
             target = "/login" if request.path_qs == "/" else f"/login?next={quote(request.path_qs, safe='')}"
             return web.Response(status=303, headers={hdrs.LOCATION: target})
-    return problem(desk, request, why.status, why.message, retry_after_s=why.retry_after_s)
+    return await problem(desk, request, why.status, why.message, retry_after_s=why.retry_after_s)
 
 
-def problem(
+async def problem(
     desk: Desk,
     request: web.Request,
     status: int,
@@ -63,7 +63,7 @@ def problem(
     """Return an error: a page for a browser that shows one, JSON for everybody else."""
     response = web.json_response(_told(message, code), status=status)
     if not is_api(request) and request.method in ("GET", "HEAD", "POST") and _wants_page(request):
-        response = desk.page(request, "error.html", {
+        response = await desk.page(request, "error.html", {
             "status": status, "title": _TITLES.get(status, "This did not work"), "message": message, "code": code,
             "request_path": request.path,
         })  # fmt: skip
@@ -73,9 +73,9 @@ def problem(
     return response
 
 
-def refusal(desk: Desk, request: web.Request, error: GatewayError) -> web.Response:
+async def refusal(desk: Desk, request: web.Request, error: GatewayError) -> web.Response:
     """Return what a handler refused with."""
-    return problem(desk, request, error.status, error.message, code=error.code, retry_after_s=error.retry_after_s)
+    return await problem(desk, request, error.status, error.message, code=error.code, retry_after_s=error.retry_after_s)
 
 
 def _told(message: str, code: str | None) -> dict[str, Any]:

@@ -180,10 +180,12 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         return web.json_response({"reloaded": True, "digest": snapshot.digest})
 
     async def page(request: web.Request) -> web.Response:
-        return desk.page(request, "configuration.html", _with_marks(await facts(desk, shown)))
+        return await desk.page(request, "configuration.html", _with_marks(await facts(desk, shown)))
 
     async def page_validate(request: web.Request) -> web.Response:
-        return desk.page(request, "partials/checked.html", _with_marks(await pending(desk, shown)) | {"tried": False})
+        return await desk.page(
+            request, "partials/checked.html", _with_marks(await pending(desk, shown)) | {"tried": False}
+        )
 
     async def page_reload(request: web.Request) -> web.Response:
         desk.note(request, "reload")
@@ -191,7 +193,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
             await desk.reloader.reload("admin")
         except ConfigError:
             checked = await pending(desk, shown)
-            return desk.page(request, "partials/checked.html", _with_marks(checked) | {"tried": True})
+            return await desk.page(request, "partials/checked.html", _with_marks(checked) | {"tried": True})
         return web.Response(headers={"hx-redirect": "/configuration"})
 
     return (

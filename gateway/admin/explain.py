@@ -141,6 +141,6 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         limits = [(name, written.line(value)) for name, value in (report or {}).get("limits", {}).items()]
         told = {"form": form_of(request.query, config), "wrong": wrong, "report": report, "limits": limits}
         told["path"] = "/routes"  # where the menu has it
-        return desk.page(request, "explain.html", told)
+        return await desk.page(request, "explain.html", told)
 
     return (web.get("/api/explain", tell), web.get("/explain", page))

@@ -55,7 +55,7 @@ class Changes:
             await self._refuse_second(ledger, issued.saved.name, now)
             await ledger.save_key(issued.saved)
         self._desk.note(request, "key_created", key=issued.saved.name, hash=_hash(issued))
-        return self._shown(request, issued, 201)
+        return await self._shown(request, issued, 201)
 
     async def rotate(self, request: web.Request) -> web.Response:
         """Make a new key of the same name and bounds; the ones before hold for `grace` (1h; 0s: not at all)."""
@@ -91,7 +91,7 @@ class Changes:
                 await ledger.revoke_key(name, now, but=issued.saved.hash)
             ended = sum(each.state(now) == "active" for each in saved(kept))
         self._desk.note(request, "key_rotated", key=name, hash=_hash(issued), grace_s=grace_s, ended=ended)
-        return self._shown(request, issued, 201, old_end_at=now + grace_s, ended=ended)
+        return await self._shown(request, issued, 201, old_end_at=now + grace_s, ended=ended)
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke every saved key of a name. Raises: NotFound, 409 when it stands in a file."""
@@ -110,10 +110,12 @@ class Changes:
         self._desk.note(request, "key_revoked", key=name, revoked=count)
         still = [_where(each) for each in in_files]
         if request.headers.get("hx-request") == "true":
-            return self._desk.page(request, "partials/key_revoked.html", {"count": count, "name": name, "still": still})
+            return await self._desk.page(
+                request, "partials/key_revoked.html", {"count": count, "name": name, "still": still}
+            )
         return web.json_response({"name": name, "revoked": count, "still_in_file": still})
 
-    def _shown(self, request: web.Request, issued: Issued, status: int, **more: Any) -> web.Response:
+    async def _shown(self, request: web.Request, issued: Issued, status: int, **more: Any) -> web.Response:
         """Return the key. SECURITY: this once, in an answer that no cache keeps (every answer here says no-store)."""
         told = {
             "key": issued.key,
@@ -125,7 +127,7 @@ class Changes:
         }
         if request.headers.get("hx-request") == "true":
             page = {"old_end_at": None, "ended": 0, **told}
-            return self._desk.page(request, "partials/key_made.html", page)
+            return await self._desk.page(request, "partials/key_made.html", page)
         return web.json_response(told, status=status)
 
     async def _refuse_second(self, ledger: Ledger, name: str, now: float) -> None:

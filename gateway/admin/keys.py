@@ -40,7 +40,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
             query = {name: value for name, value in {**asked, **other}.items() if value not in ("", 1)}
             return "/keys" + (f"?{urlencode(query)}" if query else "")
 
-        return desk.page(request, "keys.html", {**found, "address": address, "quoted": quoted})
+        return await desk.page(request, "keys.html", {**found, "address": address, "quoted": quoted})
 
     async def api_one(request: web.Request) -> web.Response:
         return web.json_response(await one(desk, book, request.match_info["name"]))
@@ -49,7 +49,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         found = await one(desk, book, request.match_info["name"])
         spent = [float(each["cost_usd"]) for each in found["days"]]  # a drawing; the sums are exact in the table
         drawn = {"limits_found": found.pop("limits"), "spent_by_day": spent, "quoted": quoted}
-        return desk.page(request, "key.html", {**found, **drawn})
+        return await desk.page(request, "key.html", {**found, **drawn})
 
     return [
         web.get("/api/keys", api_list),

@@ -19,7 +19,7 @@ def routes(desk: Desk, doorman: Doorman) -> Sequence[web.AbstractRouteDef]:
         wanted = local(request.query.get("next", ""))
         if doorman.token is None or OPERATOR in request:
             return to(wanted)
-        return _form(desk, request, wanted)
+        return await _form(desk, request, wanted)
 
     async def enter(request: web.Request) -> web.Response:
         given = await request.post()
@@ -29,7 +29,7 @@ def routes(desk: Desk, doorman: Doorman) -> Sequence[web.AbstractRouteDef]:
         # SECURITY: the form's body alone, never the address, which logs and histories keep.
         why = doorman.judge(request, token.strip() if isinstance(token, str) else "")
         if why is not None:
-            return _form(desk, request, wanted, why.message, why.retry_after_s, why.status)
+            return await _form(desk, request, wanted, why.message, why.retry_after_s, why.status)
         response = to(wanted)
         doorman.seat(request, response)
         desk.note(request, "log in")
@@ -68,7 +68,7 @@ def to(path: str) -> web.Response:
     return web.Response(status=303, headers={hdrs.LOCATION: path})
 
 
-def _form(
+async def _form(
     desk: Desk,
     request: web.Request,
     wanted: str,
@@ -79,7 +79,7 @@ def _form(
     whole_s = None if wait_s is None else math.ceil(wait_s)
     if whole_s is not None:
         problem = f"too many wrong tokens; wait {whole_s} s"
-    response = desk.page(request, "login.html", {"next": wanted, "problem": problem, "wait_s": whole_s})
+    response = await desk.page(request, "login.html", {"next": wanted, "problem": problem, "wait_s": whole_s})
     response.set_status(status)
     if whole_s is not None:
         response.headers["retry-after"] = str(whole_s)

@@ -44,7 +44,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         return web.json_response(await facts(desk, request.match_info["id"]))
 
     async def page(request: web.Request) -> web.Response:
-        return desk.page(request, "request.html", await facts(desk, request.match_info["id"]))
+        return await desk.page(request, "request.html", await facts(desk, request.match_info["id"]))
 
     return (web.get("/api/requests/{id:.+}", api), web.get("/requests/{id:.+}", page))
 

@@ -32,7 +32,9 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         return web.json_response({**await facts(desk), **await spend.facts()})
 
     async def page(request: web.Request) -> web.Response:
-        return desk.page(request, "overview.html", {**await facts(desk, most=SHOWN_TARGETS), **await spend.facts()})
+        return await desk.page(
+            request, "overview.html", {**await facts(desk, most=SHOWN_TARGETS), **await spend.facts()}
+        )
 
     return (web.get("/api/overview", api), web.get("/", page))
 

@@ -86,7 +86,9 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
     async def page(request: web.Request) -> web.Response:
         query = request.query
         sides = [{name: query.get(name + suffix, "") for name in ("model", "route", "target")} for suffix in ("", "2")]
-        return desk.page(request, "playground.html", facts(desk) | {"sides": sides, "compare": any(sides[1].values())})
+        return await desk.page(
+            request, "playground.html", facts(desk) | {"sides": sides, "compare": any(sides[1].values())}
+        )
 
     async def run(request: web.Request) -> web.StreamResponse:
         prompt = prompt_of(await body_of(request, FIELDS))

@@ -26,7 +26,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         return web.json_response(await facts(desk, request.query))
 
     async def page(request: web.Request) -> web.Response:
-        return desk.page(request, "requests.html", await told(desk, request.query))
+        return await desk.page(request, "requests.html", await told(desk, request.query))
 
     return (web.get("/api/requests", api), web.get("/requests", page))
 

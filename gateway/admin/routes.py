@@ -114,7 +114,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
             "before": at(told["page"] - 1),
             "after": at(told["page"] + 1),
         }
-        return desk.page(request, "routes.html", told | beside)
+        return await desk.page(request, "routes.html", told | beside)
 
     async def page_one(request: web.Request) -> web.Response:
         told = await route_facts(desk, request.match_info["name"])
@@ -122,7 +122,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         flat = {
             name: [(key, written.line(text)) for key, text in told[name].items()] for name in ("limits", "timeouts")
         }
-        return desk.page(request, "route.html", {"route": told, "options": lines, **flat})
+        return await desk.page(request, "route.html", {"route": told, "options": lines, **flat})
 
     return (
         web.get("/api/routes", tell),

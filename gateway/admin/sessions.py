@@ -34,7 +34,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
         query = {name: value for name, value in {**asked, "after": found["next"]}.items() if value is not None}
         older = f"/sessions?{urlencode(query)}" if found["next"] else None
         first = "/sessions" + (f"?{urlencode({'principal': asked['principal']})}" if asked["principal"] else "")
-        return desk.page(
+        return await desk.page(
             request, "sessions.html", {**found, "older": older, "newer": first if asked["after"] else None}
         )
 
@@ -43,7 +43,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
 
     async def page_one(request: web.Request) -> web.Response:
         found = await one(desk, request.match_info["id"])
-        return desk.page(request, "session.html", {
+        return await desk.page(request, "session.html", {
             **found,
             "messages": [spoken(each) for each in found["messages"]],
             "context_text": json.dumps(found["context"], indent=2, ensure_ascii=False) if found["context"] else "",

@@ -44,7 +44,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
     async def piece(request: web.Request) -> web.Response:
         _, _, said = await asked(request)
         shown = (await rows(desk))[: overview.SHOWN_TARGETS]
-        return desk.page(request, "partials/targets_table.html", {"targets": shown, "said": said})
+        return await desk.page(request, "partials/targets_table.html", {"targets": shown, "said": said})
 
     return (web.post("/api/targets", api), web.post("/targets", piece))
 

@@ -65,7 +65,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
                 found["usage"] = await facts(desk.ledger, question)
             except StateLost as error:
                 found["problem"] = error.message
-        return desk.page(request, "usage.html", {
+        return await desk.page(request, "usage.html", {
             **found, "question": question, "groups": GROUPS, "spans": tuple(NAMED), "measures": MEASURES,
             "per_page": PER_PAGE, "has_ledger": desk.gateway.snapshot.ledger is not None,
         })  # fmt: skip
