@@ -56,8 +56,8 @@ class Cache(Plugin):
     ttl: how long an answer is kept (5m). max_entry: the largest answer kept (1MiB). max_entries: how many answers this
     process keeps at most (1,000); the oldest go first.
 
-    Exact: the whole body as it is forwarded, history of a session included, must be the same, and so must the caller
-    and the route. Only whole answers with status 200 are kept. Of equal requests at the same time one is sent and the
+    Exact: the whole body as it is forwarded, history of a session included, must be the same, and so must the caller,
+    the route and the session's context. Only whole answers with status 200 are kept. Of equal requests at the same time one is sent and the
     others wait for its answer. `x-gateway-cache: no-store` on a request leaves it alone.
     """
 
@@ -213,6 +213,9 @@ def _key(exchange: Exchange) -> str:
         [whose, exchange.route.name, request.path, request.query, request.headers.get("anthropic-beta")]
     )
     digest = sha256(head)
+    # What a session knows of its caller reaches tools, and so the answer, without standing in the request.
+    if context := exchange.notes.get("session", {}).get("context"):
+        digest.update(msgspec.json.encode(context, order="deterministic"))
     if exchange.chat_changed:  # a session's history, say: what is forwarded is what counts
         digest.update(msgspec.json.encode(msgspec.structs.replace(exchange.chat, stream=False, include_usage=False)))
     else:

@@ -95,6 +95,28 @@ async def test_the_history_holds_the_answer_and_no_call_of_ours(stream: bool) ->
         assert results(upstream.requests[2]) == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_sessions_of_another_context_are_not_answered_from_one_cache(stream: bool) -> None:
+    turns = (
+        Turn("", [call("search", query="q")]),
+        Turn("of support"),
+        Turn("", [call("search", query="q")]),
+        Turn("of sales"),
+    )
+    async with ScriptedUpstream(reply_json("found")) as service:
+        options = TOOL.format(url=service.url)
+        async with running(Model(*turns), options, before="session, cache, ") as (gateway, _):
+            said = []
+            for taxonomy in ("support", "sales", "support"):
+                id = await made(gateway, taxonomy=taxonomy)
+                if stream:
+                    said.append(words(await streamed(gateway, session_id=id)))
+                else:
+                    said.append((await chat(gateway, session_id=id))["choices"][0]["message"]["content"])
+            assert said == ["of support", "of sales", "of support"]
+            assert [request.json()["taxonomy"] for request in service.requests] == ["support", "sales"]
+
+
 async def test_a_functions_context_is_hidden_from_the_model_and_from_callers() -> None:
     options = '{tools: [{python: "w.py:where", context: [place]}]}'
     async with running(options=options, before="session, ", files={"w.py": WHERE}) as (gateway, _):
