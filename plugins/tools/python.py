@@ -116,7 +116,7 @@ class PythonTool:
             raise ToolFailed(f"the arguments do not fit: {cleaned(str(error))}") from None
         given = {name: getattr(taken, name) for name in self._arguments.__struct_fields__}
         try:
-            found = await (self._function(**given) if self._is_async else self._in_thread(given))
+            found = await (self._in_loop(given) if self._is_async else self._in_thread(given))
         except ToolFailed:
             raise
         except Exception as error:  # the operator's own code: the model is told, the request goes on
@@ -132,6 +132,18 @@ class PythonTool:
         if len(body) > self._max_bytes:
             raise ToolFailed(f"its result is over {self._max_bytes} bytes, the most that is taken")
         return of_text(found) if isinstance(found, str) else Result(body.decode(), msgspec.Raw(body))
+
+    async def _in_loop(self, given: Mapping[str, Any]) -> Any:
+        """Return what the coroutine returns. What it raises of its own to end a loop or a task ends its call alone."""
+        try:
+            return await self._function(**given)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # whoever waits left, or the time is over
+                raise
+            raise RuntimeError("CancelledError") from error
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(type(error).__name__) from error
 
     async def _in_thread(self, given: Mapping[str, Any]) -> Any:
         if self._running >= MOST_THREADS:

@@ -76,6 +76,15 @@ def stop() -> str:
 def leave() -> str:
     raise SystemExit(3)
 
+async def leave_async() -> str:
+    raise SystemExit(3)
+
+async def interrupt_async() -> str:
+    raise KeyboardInterrupt
+
+async def cancel_async() -> str:
+    raise asyncio.CancelledError
+
 def grow(items: list[int] = []) -> int:
     items.append(1)
     return len(items)
@@ -119,6 +128,9 @@ async def test_a_function_that_fails_is_an_error_in_words() -> None:
         "huge": "its result is over 262144 bytes, the most that is taken",
         "stop": "RuntimeError: StopIteration",
         "leave": "RuntimeError: SystemExit",
+        "leave_async": "RuntimeError: SystemExit",
+        "interrupt_async": "RuntimeError: KeyboardInterrupt",
+        "cancel_async": "RuntimeError: CancelledError",
     }
     async with running(options=options(*errors), files={"t.py": CODE}) as (gateway, _):
         for name, error in errors.items():
