@@ -57,8 +57,8 @@ class Cache(Plugin):
     process keeps at most (1,000); the oldest go first.
 
     Exact: the whole body as it is forwarded, history of a session included, must be the same, and so must the caller,
-    the route and the session's context. Only whole answers with status 200 are kept. Of equal requests at the same time one is sent and the
-    others wait for its answer. `x-gateway-cache: no-store` on a request leaves it alone.
+    the route and the session's context. Only whole answers with status 200 are kept. Of equal requests at the same time
+    one is sent and the others wait for its answer. `x-gateway-cache: no-store` on a request leaves it alone.
     """
 
     options_schema = {

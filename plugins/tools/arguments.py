@@ -47,12 +47,15 @@ class Checker:
             raise BadArguments("; ".join(_told(error) for error in found))
 
 
-def read(text: str) -> dict[str, Any]:
-    """Return the arguments that a model wrote, integers of any size as they are. Raises: BadArguments."""
+def read(text: str, *, is_exact: bool = False) -> dict[str, Any]:
+    """Return the arguments that a model wrote, integers of any size as they are. Raises: BadArguments.
+
+    Of a member that stands twice the last holds, as it is checked and sent; where it `is_exact` that is an error.
+    """
     if not text.strip():
         return {}
     try:
-        found = json.loads(text, parse_constant=_no_number)
+        found = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once if is_exact else None)
         if "\\u" in text:  # half of a surrogate pair is an escape that JSON allows and no service, nor UTF-8, can hold
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
@@ -83,6 +86,13 @@ def _told(error: Any) -> str:
     path = ".".join(str(step) for step in error.absolute_path)
     text = f"{path}: {error.message}" if path else str(error.message)
     return text if len(text) <= _LONGEST_TOLD else text[: _LONGEST_TOLD - 1] + "…"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a member stands twice")
+    return found
 
 
 def _no_number(name: str) -> NoReturn:

@@ -30,7 +30,9 @@ class HttpTool:
     def __init__(self, options: Mapping[str, Any], http: Callable[[], ClientSession], max_bytes: int) -> None:
         self._method: str = options["method"]
         self._url = URL(options["url"])
-        self._headers = {**options["headers"], "accept-encoding": "identity"}
+        kind = {} if self._method == "GET" else {"content-type": "application/json"}
+        named = {name.lower(): value for name, value in options["headers"].items()}
+        self._headers = {**kind, **named, "accept-encoding": "identity"}
         self._http, self._max_bytes = http, max_bytes
         self._secrets = secrets_of(options["headers"])
 
@@ -44,7 +46,6 @@ class HttpTool:
             url = url.extend_query(_query(arguments))
         else:
             body = written(arguments)
-            headers.setdefault("content-type", "application/json")
         try:
             async with self._http().request(
                 self._method, url, data=body, headers=headers, allow_redirects=False, timeout=NO_LIMIT

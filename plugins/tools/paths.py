@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.plugin import EXCHANGE, BadRequest, Exchange, Log, NotFound, web
+from gateway.plugin import EXCHANGE, BadRequest, Exchange, Log, MethodNotAllowed, NotFound, web
 
 from .arguments import BadArguments, read
 from .calls import call
@@ -34,14 +34,17 @@ class Paths:
         return _json({"tools": [tool.shown() for tool in self._tools().values()]})
 
     async def _show(self, request: web.Request) -> web.Response:
-        return _json(self._find(request.match_info["name"]).shown())
+        name = request.match_info["name"]
+        if name == "execute" and name not in self._tools():
+            raise MethodNotAllowed("a call is made with POST", headers={"allow": "POST"})
+        return _json(self._find(name).shown())
 
     async def _execute(self, request: web.Request) -> web.Response:
         exchange = request[EXCHANGE]
         try:
-            given = read((await request.read()).decode("utf-8"))
+            given = read((await request.read()).decode("utf-8"), is_exact=True)
         except (BadArguments, UnicodeDecodeError):
-            raise BadRequest("the body must be a JSON object with name and arguments") from None
+            raise BadRequest("the body must be a JSON object with name and arguments, each member once") from None
         unknown = sorted(given.keys() - _FIELDS)
         if unknown:
             cure = "a call takes name, arguments and session_id"

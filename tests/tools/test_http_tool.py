@@ -70,10 +70,11 @@ async def test_other_methods_carry_a_body_too(method: str) -> None:
 
 async def test_configured_headers_go_out_and_are_read_nowhere() -> None:
     body = {"you_sent": f"Bearer {SECRET}", "key": SECRET}
-    http = 'headers: {authorization: "Bearer ${KEY}", x-api-key: "${KEY}", x-team: platform}'
+    http = 'headers: {authorization: "Bearer ${KEY}", x-api-key: "${KEY}", x-team: platform, Content-Type: application/x+json}'
     found, service = await run(reply_json({**body, "team": "platform"}), {}, http=http)
     assert service.requests[0].header("authorization") == f"Bearer {SECRET}"
     assert service.requests[0].header("x-team") == "platform"
+    assert service.requests[0].header("content-type") == "application/x+json"
     assert found["result"] == {"you_sent": "***", "key": "***", "team": "platform"}
     found, _ = await run(reply_json({"error": f"bad key {SECRET}"}, 401), {}, http=http)
     assert found["error"] == 'it answered 401: {"error":"bad key ***"}'

@@ -56,6 +56,8 @@ async def test_a_call_that_cannot_be_made_is_refused() -> None:
         ('{"name": 7}', 400, "`name` must be the name of a tool"),
         ('{"name": "add", "argument": {}}', 400, 'unknown field "argument"'),
         ('{"name": "add", "arguments": {"a": NaN}}', 400, "must be a JSON object"),
+        ('{"name": "add", "name": "shout", "arguments": {"a": 1}}', 400, "each member once"),
+        ('{"name": "add", "arguments": {"a": 1, "a": 2}}', 400, "each member once"),
         ("[]", 400, "must be a JSON object"),
         ("", 400, "`name` must be the name of a tool"),
         ('{"name": "nothing"}', 404, "no such tool"),
@@ -84,6 +86,7 @@ async def test_no_method_adds_or_changes_a_tool() -> None:
             body = {"name": "evil", "http": {"url": "http://127.0.0.1:1/"}}
             assert (await gateway.request(method, "/v1/tools", json_body=body)).status == 405
             assert (await gateway.request(method, "/v1/tools/add", json_body=body)).status == 405
+        assert (await gateway.get("/v1/tools/execute")).status == 405
         assert len((await gateway.get("/v1/tools")).json()["tools"]) == 3
 
 
