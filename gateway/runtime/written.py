@@ -15,8 +15,11 @@ from gateway.amounts import MoneyRate, Rate
 from gateway.secret import Secret
 
 HIDDEN: Final = "***"
-_SECRET_NAME = re.compile(r"secret|token$|password|passphrase|credential|hash|api_?key|private", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"secret|token$|passw|passphrase|credential|hash|api[_-]?key|private|authorization|cookie|signature", re.IGNORECASE
+)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_IN_QUERY = re.compile(r"(?i)([?&][\w.-]*(?:key|token|secret|passw|credential|auth|sig)[\w.-]*=)[^&#\s]+")
 _DURATIONS: Final = ((604800, "w"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SIZES: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _PERIODS: Final = {1.0: "s", 60.0: "min", 3600.0: "h", 86_400.0: "day", 604_800.0: "week", 2_592_000.0: "month"}
@@ -55,6 +58,8 @@ def value(raw: Any, schema: Mapping[str, Any] | None = None, name: str = "") -> 
         known = schema.get("properties", {})
         other = schema.get("additionalProperties")
         inner = other if isinstance(other, Mapping) else {}
+        if name == "headers":  # of requests: nobody knows which of one's own headers let somebody in
+            inner = {**inner, "writeOnly": True}
         return {str(key): value(item, known.get(key, inner), str(key)) for key, item in raw.items()}
     if isinstance(raw, (list, tuple, set, frozenset)):
         items = schema.get("items")
@@ -70,7 +75,7 @@ def _scalar(raw: Any, form: Any) -> Any:
     if isinstance(raw, (Rate, MoneyRate)):
         return amount(raw)
     if isinstance(raw, str):
-        return _USERINFO.sub(HIDDEN + "@", raw)
+        return _IN_QUERY.sub(rf"\1{HIDDEN}", _USERINFO.sub(HIDDEN + "@", raw))
     if isinstance(raw, (int, float)) and not isinstance(raw, bool):
         forms = {
             "duration": lambda: duration(raw),

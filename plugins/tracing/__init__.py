@@ -57,7 +57,7 @@ class Tracing(Plugin):
             },
             "headers": {
                 "type": "object",
-                "additionalProperties": {"type": "string"},
+                "additionalProperties": {"type": "string", "writeOnly": True},
                 "default": {},
                 "description": "Headers of every call to the collector, credentials above all.",
             },

@@ -13,14 +13,16 @@ from gateway.testing import ScriptedUpstream, reply_json
 from tests.admin.desks import Dashboard, dashboard
 
 TOKEN = "canary-admin-token-6f1d"
-PROVIDER, JWT, KEY, HEADER = (
+PROVIDER, JWT, KEY, HEADER, COLLECTOR, QUERY = (
     "canary-provider-key-77aa",
     "canary-jwt-secret-of-32-characters-00",
     "canary-key-31c9",
     "canary-header-9e",
+    "canary-collector-11d2",
+    "canary-query-5b",
 )
 HASH = hashlib.sha256(KEY.encode()).hexdigest()
-SECRETS = (TOKEN, PROVIDER, JWT, KEY, HASH, HEADER)
+SECRETS = (TOKEN, PROVIDER, JWT, KEY, HASH, HEADER, COLLECTOR, QUERY)
 CONFIG = f"""
     admin: {{token: {TOKEN}}}
     ledger: sqlite:ledger.db
@@ -29,10 +31,12 @@ CONFIG = f"""
       - rate_limit: {{limits: [{{per: key, requests: 60/min}}]}}
       - budget: {{limits: [{{per: key, cost: $10/day}}]}}
       - session
+      - tracing: {{endpoint: "http://127.0.0.1:9", headers: {{authorization: "Bearer {COLLECTOR}", x-own: {COLLECTOR}}}}}
+      - tools: {{tools: [{{name: look, parameters: {{type: object}}, http: {{url: "http://127.0.0.1:9/?key={QUERY}"}}}}]}}
       - circuit_breaker: {{failures: 1}}
     providers:
       up: {{dialect: openai, base_url: "URL/v1", api_key: {PROVIDER}, headers: {{x-secret: {HEADER}}}, free: true}}
-    routes: [{{name: all, match: {{model: m}}, targets: [up/m], retry: {{attempts: 1}}}}]
+    routes: [{{name: search, match: {{model: m}}, targets: [up/m], retry: {{attempts: 1}}}}]
 """
 NAMES = {"id": "ID", "name": "search", "file": "gateway.yaml"}
 
@@ -71,7 +75,7 @@ async def test_no_answer_and_no_log_line_holds_a_secret() -> None:
             cookie = answered.headers["set-cookie"].partition(";")[0]
         read = 0
         for path in await paths(board):
-            path = path.replace("ID", row_id)
+            path = path.replace("ID", row_id) + ("?model=m" if path.endswith("explain") else "")
             for headers in ({"accept": "text/html", "cookie": cookie}, bearer):
                 async with board.session.get(board.url + path, headers=headers) as got:
                     if got.content_type == "text/event-stream":
