@@ -24,6 +24,7 @@ from gateway.runtime.config import Config, Place, PluginConfig, RouteConfig, Tar
 from gateway.runtime.group import Colleagues, PluginGroup
 from gateway.runtime.listen import parse_listen
 from gateway.runtime.options import lay_over
+from gateway.runtime.pointed import pointed
 from gateway.runtime.pools import provider_of
 from gateway.runtime.rings import has_limits, ring_of
 from gateway.runtime.running import Running, running_of
@@ -140,7 +141,7 @@ def build(config: Config, catalog: Loader, lasting: Kept, log: Logger, clock: Cl
     if not maker.errors:
         refuse_unserved(maker.places.items(), config.routes, maker.errors)
     if maker.errors:
-        raise ConfigErrors(maker.errors)
+        raise ConfigErrors([pointed(error, config.home) for error in maker.errors])
     owned = tuple(
         Owned(_asked(plugin, chain, before := Chain(global_plugins[:at], log)), _app(plugin), before.around(_inner))
         for at, plugin in enumerate(global_plugins)

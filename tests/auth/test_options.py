@@ -33,7 +33,7 @@ async def refusal(options: str, **files: str) -> str:
         (f"{{keys: [{entry('a', 'k', 'limits: {requests: 5}')}]}}", "limits.requests: must be text"),
         (f"{{keys: [{entry('a', 'k')}, {entry('b', 'k')}]}}", 'keys[1] ("b") has the hash of keys[0]'),
         ("{jwt: {secret: short}}", "3:26: plugins[0].auth.jwt.secret: this value has not the right form"),
-        (f'{{jwt: {{jwks_url: "{URL}"}}}}', "3:5: plugins[0]: jwt: jwks_url needs issuer and audience"),
+        (f'{{jwt: {{jwks_url: "{URL}"}}}}', "3:17: plugins[0].auth.jwt: jwks_url needs issuer and audience"),
         (f'{{jwt: {{jwks_url: "{URL}", issuer: x}}}}', "jwks_url needs issuer and audience"),
         (f'{{jwt: {{jwks_url: "{URL}", secret: "{SECRET}"}}}}', "jwt has both secret and jwks_url"),
         (f'{{jwt: {{secret: "{SECRET}", algorithms: [RS256]}}}}', "jwt: a secret signs HS256 only"),

@@ -57,7 +57,7 @@ async def test_the_example_of_the_documentation_loads() -> None:
         ),
         (f"- {{name: a, {HTTP}, python: 'tools.py:add'}}", "5:11", "this one http and python"),
         (f"- {{{HTTP}}}", "5:11", ": a tool by http has no name of its own; add name:"),
-        (f"- {{name: a, {HTTP}}}\n- {{name: a, {HTTP}}}", "5:11", ': there are two tools "a"; give one of them'),
+        (f"- {{name: a, {HTTP}}}\n- {{name: a, {HTTP}}}", "6:11", ': there are two tools "a"; give one of them'),
         (f"- {{name: 'a b', {HTTP}}}", "5:18: plugins[0].tools.tools[0].name", "has not the right form; Write 1 to 64"),
         ("- {name: a, http: {url: 'ftp://x/y'}}", "5:33: plugins[0].tools.tools[0].http.url", "Begin the address with"),
         ("- {name: a, http: {url: 'file:///etc/passwd'}}", "5:33", "Begin the address with http:// or https://"),
