@@ -17,20 +17,28 @@ async def body_of(request: web.Request, known: frozenset[str]) -> dict[str, Any]
     Raises: BadRequest for a member that is not among `known`.
     """
     if request.content_type == "application/json":
-        text = await request.text()
+        content = await request.read()
         try:
-            given = json.loads(text) if text.strip() else {}
+            given = json.loads(content) if content.strip() else {}
         except (ValueError, RecursionError):
             raise BadRequest("the body must be a JSON object") from None
         if not isinstance(given, dict):
             raise BadRequest("the body must be a JSON object")
     else:
-        fields = await request.post()
-        given = {name: value.strip() for name, value in fields.items() if isinstance(value, str) and value.strip()}
+        given = {name: value.strip() for name, value in (await form_of(request)).items() if value.strip()}
     if unknown := sorted(set(given) - known):
         listing = ", ".join(sorted(known))
         raise BadRequest(f'unknown field "{unknown[0][:64]}"; there are {listing}', param=unknown[0][:64])
     return given
+
+
+async def form_of(request: web.Request) -> dict[str, str]:
+    """Return a form's texts, the last of each name. Raises: BadRequest when the body is none."""
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError):  # no UTF-8, a charset that nobody knows, a multipart body without its boundary
+        raise BadRequest("the body must be a form in UTF-8") from None
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 def text_of(given: Mapping[str, Any], name: str) -> str | None:
@@ -42,12 +50,18 @@ def text_of(given: Mapping[str, Any], name: str) -> str | None:
 
 
 def texts_of(given: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return several texts: a JSON list, or one text with commas, spaces or lines between. Raises: BadRequest."""
-    value = given.get(name) or []
+    """Return several texts: a JSON list, or one text with commas, spaces or lines between; none when it is absent.
+
+    SECURITY: what is given and names nothing is refused, as in gateway.yaml: it would be taken for "all".
+    Raises: BadRequest.
+    """
+    value = given.get(name)
+    if value is None:
+        return ()
     if isinstance(value, str):
-        return tuple(value.replace(",", " ").split())
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise BadRequest(f"{name} must be a list of texts", param=name)
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+        raise BadRequest(f"{name} must be a list of texts; leave it out for all", param=name)
     return tuple(value)
 
 

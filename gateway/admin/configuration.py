@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.admin.asked import body_of
 from gateway.admin.desk import Desk
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.runtime.config import Config
@@ -162,8 +163,9 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
     async def tell_pending(_: web.Request) -> web.Response:
         return web.json_response(await pending(desk, shown))
 
-    async def validate(_: web.Request) -> web.Response:
+    async def validate(request: web.Request) -> web.Response:
         """Say what is wrong with the files as they are now; nothing changes."""
+        await body_of(request, frozenset())
         try:
             config, _catalog = await desk.reloader.trial()
         except ConfigError as error:
@@ -172,6 +174,7 @@ def routes(desk: Desk) -> Sequence[web.AbstractRouteDef]:
 
     async def reload(request: web.Request) -> web.Response:
         """Reload the configuration; a bad one is a 400 with every error, and changes nothing."""
+        await body_of(request, frozenset())
         desk.note(request, "reload")
         try:
             snapshot = await desk.reloader.reload("admin")

@@ -33,6 +33,8 @@ class Templates:
 TEMPLATES = web.AppKey("templates", Templates)
 OPERATOR = web.RequestKey("operator", str)
 """Who asks, as far as that is known: the token, or which session. The doorman notes it."""
+CLIENT = web.RequestKey("client", str)
+"""The address that asks, behind proxies that are trusted. The doorman notes it."""
 
 
 class Desk:
@@ -82,7 +84,7 @@ class Desk:
     def note(self, request: web.Request, action: str, **facts: Any) -> None:
         """Log what an operator did: who, and to what. When is the line's own time."""
         self.gateway.log.info("admin_action", action=action, by=request.get(OPERATOR, "loopback"),
-                              remote=request.remote, **facts)  # fmt: skip
+                              remote=request.get(CLIENT, request.remote), **facts)  # fmt: skip
 
     def banner(self) -> dict[str, Any] | None:
         """Return what every page says first: that the last reload changed nothing, and why; None when all is well."""

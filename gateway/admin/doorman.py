@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from gateway.admin.desk import OPERATOR
+from gateway.admin.desk import CLIENT, OPERATOR
 from gateway.admin.patience import Patience
 from gateway.admin.seats import LIFETIME_S, Seats
 from gateway.plugin import Clock
@@ -54,6 +54,7 @@ class Doorman:
 
     def refusal(self, request: web.Request) -> Refusal | None:
         """Return why `request` may not come in, None when it may; notes in it who asks."""
+        request[CLIENT] = self.origin(request)[0]
         return self._stranger(request) or self._unknown(request)
 
     def origin(self, request: web.Request) -> tuple[str, bool]:

@@ -32,7 +32,7 @@ class Changes:
         """Make a key. Raises: BadRequest, NotFound without a ledger, 409 when the name has one that holds."""
         is_json = request.content_type == "application/json"
         given = await body_of(request, _FIELDS if is_json else _FORM_FIELDS)
-        limits = given.get("limits") or {}
+        limits = {} if given.get("limits") is None else given["limits"]
         if not isinstance(limits, dict):
             raise BadRequest("limits must be an object", param="limits")
         if not is_json:

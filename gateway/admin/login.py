@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from gateway.admin.asked import form_of
 from gateway.admin.desk import OPERATOR, Desk
 from gateway.admin.doorman import Doorman
 
@@ -22,12 +23,12 @@ def routes(desk: Desk, doorman: Doorman) -> Sequence[web.AbstractRouteDef]:
         return await _form(desk, request, wanted)
 
     async def enter(request: web.Request) -> web.Response:
-        given = await request.post()
-        token, wanted = given.get("token"), local(str(given.get("next", "")))
+        given = await form_of(request)
+        wanted = local(given.get("next", ""))
         if doorman.token is None:
             return to(wanted)
         # SECURITY: the form's body alone, never the address, which logs and histories keep.
-        why = doorman.judge(request, token.strip() if isinstance(token, str) else "")
+        why = doorman.judge(request, given.get("token", "").strip())
         if why is not None:
             return await _form(desk, request, wanted, why.message, why.retry_after_s, why.status)
         response = to(wanted)

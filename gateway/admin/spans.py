@@ -13,6 +13,8 @@ HOUR_S: Final = 3600
 DAY_S: Final = 86_400
 NAMED: Final[Mapping[str, int]] = {"24h": DAY_S, "7d": 7 * DAY_S, "30d": 30 * DAY_S, "90d": 90 * DAY_S}
 USUAL: Final = "7d"
+LAST_YEAR: Final = 9998
+"""The day after the last of 9999 is none."""
 LONGEST_DAYS: Final = 800
 """The ledger keeps sums for two years."""
 BY_HOUR_UP_TO_S: Final = 3 * DAY_S
@@ -71,7 +73,10 @@ def _day(text: str, name: str) -> datetime:
     try:
         if len(text) != 10:
             raise ValueError
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        if day.year > LAST_YEAR:
+            raise ValueError
+        return day
     except ValueError:
         raise BadRequest(f"{name} must be a day such as 2026-11-01", param=name) from None
 

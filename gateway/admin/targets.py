@@ -60,7 +60,7 @@ def read(desk: Desk, given: Mapping[str, Any]) -> tuple[str, str, float]:
         raise NotFound(f'no route has the target "{target[:200]}"')
     try:
         whole_s = float(seconds) if not isinstance(seconds, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole_s = math.nan
     if not 0 < whole_s <= LONGEST_S:
         raise BadRequest(f"seconds must be above 0, and {LONGEST_S:.0f} at most", param="seconds")

@@ -115,8 +115,8 @@ def _read(read: Callable[[str], T], text: str | None, name: str) -> T | None:
 
 
 def _several(given: Sequence[str], name: str) -> tuple[str, ...]:
-    if len(given) > MOST_ENTRIES or not all(0 < len(each) <= LONGEST for each in given):
-        raise BadRequest(f"write at most {MOST_ENTRIES} globs of 1 to {LONGEST} characters", param=name)
+    if len(given) > MOST_ENTRIES or not all(0 < len(each) <= LONGEST and each.isprintable() for each in given):
+        raise BadRequest(f"write at most {MOST_ENTRIES} globs of 1 to {LONGEST} printable characters", param=name)
     return tuple(given)
 
 

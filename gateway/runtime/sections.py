@@ -68,6 +68,9 @@ class SectionReader:
             elif listen == server_listen and (address.port or address.path):
                 problem = f"the dashboard and the data listener are both at {listen}"
                 self._refuse(at, "admin.listen", problem, "give one another port")
+        if token and token != token.strip():
+            problem = "the token begins or ends with white space, which no form and no header carries"
+            self._refuse(_child(node, "token"), "admin.token", problem, "write it without")
         return AdminConfig(
             listen=None if listen == _OFF else listen,
             token=Secret(str(token)) if token else None,

@@ -190,6 +190,7 @@ async def test_a_proxy_that_is_trusted_says_whose_wrong_tokens_they_are() -> Non
             await ask("/login", "POST", {"token": "wrong"}, {"x-forwarded-for": "203.0.113.7"})
         assert (await ask("/login", "POST", {"token": TOKEN}, {"x-forwarded-for": "203.0.113.7"}))[0] == 429
         assert (await ask("/login", "POST", {"token": TOKEN}, {"x-forwarded-for": "203.0.113.8"}))[0] == 303
+        assert [line["remote"] for line in ask.gateway.events("admin_action")] == ["203.0.113.8"]
 
 
 def test_a_network_of_ipv6_is_one_address() -> None:
@@ -294,6 +295,21 @@ async def test_errors_are_pages_for_people_and_json_for_programs() -> None:
         for method in ("PUT", "PATCH", "OPTIONS", "TRACE", "PROPFIND"):
             assert (await ask("/api/status", method))[0] == 405
         assert (await ask("/usage", "HEAD", headers=PAGE))[0] == 200
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [("/login", FORM, b"token=\xff"), ("/login", FORM + "; charset=none", b"token=x"), ("/api/keys", "multipart/form-data", b"x"),
+     ("/targets", "multipart/form-data; boundary=b", b"x"), ("/api/targets", "application/json", b"\xff\xfe"),
+     ("/api/reload", "application/json", b'{"dry_run": true}'), ("/api/validate", "application/json", b"[1]")],
+)  # fmt: skip
+async def test_a_body_that_is_none_is_400_and_does_nothing(path: str, kind: str, body: bytes) -> None:
+    async with door(config("{}")) if path != "/login" else door() as ask:
+        status, _, _ = await ask(path, "POST", body, {"content-type": kind, "hx-request": "true"})
+        assert status == 400 and not ask.gateway.events("admin_page_failed") and not ask.gateway.events("admin_action")
 
 
 @pytest.mark.parametrize("how", ["file", "flag", "environment"])

@@ -122,6 +122,10 @@ async def test_a_form_makes_a_key_as_a_script_does() -> None:
         ({"name": "a", "limits": {"concurrency": True}}, "limits.concurrency"), ({"name": "a", "tags": {"x": 1}}, "tags"),
         ({"name": "a", "expires_in": "0s"}, "expires_in"), ({"name": "a", "expires_in": "999999w"}, "expires_in"),
         ({"name": "a", "expires_in": "soon"}, "expires_in"), ({"name": "a", "hash": FILED}, "hash"),
+        # What names nothing would be taken for "all", or for no limit.
+        ({"name": "a", "models": []}, "models"), ({"name": "a", "models": 0}, "models"), ({"name": "a", "models": {}}, "models"),
+        ({"name": "a", "routes": ""}, "routes"), ({"name": "a", "models": " , "}, "models"), ({"name": "a", "limits": []}, "limits"),
+        ({"name": "a", "models": ["\ud800"]}, "models"), ({"name": "a", "models": ["\0"]}, "models"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_read_is_400_naming_the_field_and_makes_no_key(given: dict[str, Any], param: str) -> None:

@@ -101,7 +101,8 @@ async def test_filters_span_and_order_stand_in_the_address() -> None:
 @pytest.mark.parametrize(
     "query",
     ["by=hash", "span=5d", "span=7D", "sort=color", "measure=x", "who=me", "from=2026", "from=2026-13-01", "status=ok",
-     "from=2026-02-02&to=2026-02-01", "from=1990-01-01&to=2026-01-01", "by=hour&span=90d", "to=2026-2-1%00"],
+     "from=2026-02-02&to=2026-02-01", "from=1990-01-01&to=2026-01-01", "by=hour&span=90d", "to=2026-2-1%00",
+     "from=9999-12-01&to=9999-12-31", "from=0001-01-01&to=9999-12-31"],
 )  # fmt: skip
 async def test_what_cannot_be_asked_is_400_and_says_what_can(query: str) -> None:
     async with opened(CONFIG) as admin:

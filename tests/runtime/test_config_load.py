@@ -62,6 +62,12 @@ def test_an_open_admin_listener_from_outside_the_file_needs_a_token_too(token: s
     ]
 
 
+@pytest.mark.parametrize("token", ['"   "', '"secret "', '"\\tsecret"'])
+def test_a_token_that_nobody_could_show_is_refused(token: str, tmp_path: Path) -> None:
+    [said] = errors(tmp_path, f"version: 1\nadmin: {{listen: 0.0.0.0:1, token: {token}}}")
+    assert said.startswith("gateway.yaml:2:") and "white space" in said and "secret" not in said
+
+
 def test_flags_and_environment_win_over_the_file(tmp_path: Path) -> None:
     overrides = {"listen": "0.0.0.0:0", "admin": "off", "workers": "1"}
     config = load(
