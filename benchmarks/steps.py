@@ -23,8 +23,8 @@ TOKENS = ("prompt_tokens", "completion_tokens")
 _ROWS = """
 SELECT parent.request_id, parent.duration_ms, parent.overhead_ms, own.parent_id IS NULL, own.model_requested, own.tries,
     own.duration_ms, own.overhead_ms, own.prompt_tokens, own.completion_tokens, own.cost_nano_usd
-FROM ledger_rows AS parent JOIN ledger_rows AS own ON parent.exchange_id IN (own.exchange_id, own.parent_id)
-WHERE parent.parent_id IS NULL ORDER BY own.ts
+FROM ledger_rows AS own JOIN ledger_rows AS parent ON parent.exchange_id = coalesce(own.parent_id, own.exchange_id)
+ORDER BY own.ts
 """
 
 

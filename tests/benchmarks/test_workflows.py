@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,6 +21,9 @@ from aiohttp.test_utils import TestServer
 from benchmarks import report, steps, workflows
 from benchmarks.steps import ONE_QUESTION, WHOLE, Answer, Asked
 from benchmarks.systems import BenchError
+from gateway.ledger.ledger import Row
+from gateway.ledger.opened import ledger_at
+from gateway.telemetry import Logger
 
 USD = {"small": (1, 5), "large": (3, 15)}
 """What config/prices.yaml of the bench's home makes of them, for a million tokens in and out."""
@@ -65,6 +69,32 @@ def test_two_requests_of_each_workflow_are_told_step_by_step(
     assert re.search(r"^\| &emsp;worker × 5, large \|( [\d,.]+ \|){3}  \|( [\d,.]+ \|){5}$", said, re.MULTILINE)
     assert "other work on the machine" in said
     assert "requests of each: 2; p99 is then the slowest" in said
+
+
+async def test_questions_are_the_rows_of_a_request_and_the_whole_is_its_parent_with_their_sums(tmp_path: Path) -> None:
+    ledger = ledger_at(f"sqlite:{tmp_path}/l.db", tmp_path, keep_s=None, time=time.time, log=Logger("error"))
+    assert ledger is not None
+    await ledger.start()
+    ledger.record(
+        Row(
+            exchange_id="p", ts=1.0, request_id="r", prompt_tokens=0, completion_tokens=0, cost_usd=Decimal(0),
+            duration_ms=90.0, overhead_ms=9.0,
+        )
+    )  # fmt: skip
+    for number in (1, 2):
+        ledger.record(
+            Row(
+                exchange_id=f"c{number}", ts=1.0 + number, request_id="r", parent_id="p", model_requested="large",
+                prompt_tokens=10 * number, completion_tokens=number, cost_usd=Decimal("0.001") * number,
+                duration_ms=40.0, overhead_ms=2.0, tries=[{"kind": "step", "name": f"worker {number}"}],
+            )
+        )  # fmt: skip
+    await ledger.close()
+    assert steps.questions(tmp_path / "l.db") == [
+        Asked("r", WHOLE, "", 90.0, 9.0, 30, 3, Decimal("0.003")),
+        Asked("r", "worker", "large", 40.0, 2.0, 10, 1, Decimal("0.001")),
+        Asked("r", "worker", "large", 40.0, 2.0, 20, 2, Decimal("0.002")),
+    ]
 
 
 def answers(count: int, model: str = "team") -> tuple[list[Answer], list[Asked]]:
