@@ -66,7 +66,7 @@ def test_a_file_that_is_gone_leaves_a_refusal_at_its_entry(tmp_path: Path) -> No
 
 
 async def test_a_plugin_of_an_included_file_is_told_there() -> None:
-    files = {"more/plugins.yaml": "plugins:\n  - refuses:\n      limits:\n        - {}\n        - {per: \"${WHO}\"}\n"}
+    files = {"more/plugins.yaml": 'plugins:\n  - refuses:\n      limits:\n        - {}\n        - {per: "${WHO}"}\n'}
     with pytest.raises(ConfigError) as refused:
         async with running_gateway(
             "include: [more/plugins.yaml]\nplugins: [timeouts]\nroutes: [{name: r, targets: [echo/echo]}]",
