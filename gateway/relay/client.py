@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from asyncio import Transport
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
+
+from gateway.relay.whole import Sent, head_of
 
 
 class FlowControlled(Protocol):
@@ -37,11 +39,12 @@ class ClientStream:
     true while the client does not read; `on_flow` is told when that changes.
     """
 
-    __slots__ = ("_answer", "_chunked", "_http", "_transport", "opened", "paused", "resume", "stop")
+    __slots__ = ("_answer", "_chunked", "_http", "_sent", "_transport", "opened", "paused", "resume", "stop")
 
     def __init__(self, http: web.BaseRequest) -> None:
-        self._http = http
+        self._http: Any = http  # or one that was read without aiohttp
         self._answer: web.StreamResponse | None = None
+        self._sent: Sent | None = None
         self._transport: Transport | None = None
         self._chunked = False
         self.opened = False
@@ -51,6 +54,9 @@ class ClientStream:
 
     async def open(self, status: int, headers: Mapping[str, str] | CIMultiDict[str], first: bytes = b"") -> None:
         """Send the head, and `first` in the same write. Raises: ConnectionError when the client is gone."""
+        if not isinstance(self._http, web.BaseRequest):
+            self._open_quick(status, headers, first)
+            return
         answer = self._answer = _Head(status=status, headers=headers)
         writer = await answer.prepare(self._http)
         assert writer is not None
@@ -65,6 +71,19 @@ class ClientStream:
         self.paused = protocol.writing_paused
         protocol.on_flow = self._on_flow  # type: ignore[attr-defined]
 
+    def _open_quick(self, status: int, headers: Mapping[str, str] | CIMultiDict[str], first: bytes) -> None:
+        """Send the head of a request that aiohttp did not read: HTTP/1.1, chunked."""
+        transport = self._transport = self._http.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client left before its answer")
+        self._sent = Sent(status, True)
+        self._chunked = self.opened = True
+        head = head_of(status, headers, "transfer-encoding: chunked\r\n", 1)
+        transport.write(head + b"%x\r\n%b\r\n" % (len(first), first) if first else head)
+        protocol = self._http.protocol
+        self.paused = protocol.writing_paused
+        protocol.on_flow = self._on_flow
+
     def write(self, data: bytes) -> None:
         """Push `data` (not empty). Silently nothing once the client is gone: its handler is being cancelled."""
         transport = self._transport
@@ -74,19 +93,27 @@ class ClientStream:
 
     async def close(self, last: bytes = b"") -> web.StreamResponse:
         """Write `last` and end the HTTP message in the same write. Raises: ConnectionError when the client is gone."""
-        assert self._answer is not None
         self._release()
+        if self._answer is None:
+            assert self._sent is not None and self._transport is not None
+            if self._transport.is_closing():
+                raise ConnectionResetError("the client left before the end of its answer")
+            self._transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if last else b"0\r\n\r\n")
+            if self._http.protocol.writing_paused:
+                await self._http.writer.drain()
+            return cast(web.StreamResponse, self._sent)
         await self._answer.write_eof(last)
         return self._answer
 
     def cut(self) -> web.StreamResponse:
         """Drop the connection without ending the message."""
-        assert self._answer is not None
         self._release()
-        self._answer.force_close()
+        answer = self._answer or self._sent
+        assert answer is not None
+        answer.force_close()
         if self._transport is not None:
             self._transport.abort()
-        return self._answer
+        return cast(web.StreamResponse, answer)
 
     def _on_flow(self, paused: bool) -> None:
         self.paused = paused
@@ -97,4 +124,4 @@ class ClientStream:
     def _release(self) -> None:
         protocol = self._http.protocol
         if protocol is not None:
-            protocol.on_flow = None  # type: ignore[attr-defined]
+            protocol.on_flow = None

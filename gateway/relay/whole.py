@@ -7,6 +7,7 @@ known beforehand); this writes the same bytes with one join and one write, and t
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -45,23 +46,29 @@ async def send_whole(
     transport = http.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client left before its answer")
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     bodiless = status in (204, 304)
-    length = "" if bodiless else f"content-length: {len(body)}\r\n"
-    connection = "" if keep_alive else "connection: close\r\n"
-    if keep_alive and http.version != HttpVersion11:
-        connection = "connection: keep-alive\r\n"
-    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-    head = f"{line}{fields}{length}{connection}date: {http_date()}\r\n\r\n"
-    lines = 3 + len(headers) + (not bodiless) + bool(connection)
-    # SECURITY: one line more than was meant is a header, or an answer, that somebody smuggled in.
-    if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
-        raise InternalError("the answer's headers hold a line break or NUL")
-    data = head.encode("utf-8", "surrogateescape")
+    last = "" if bodiless else f"content-length: {len(body)}\r\n"
+    if not keep_alive:
+        last += "connection: close\r\n"
+    elif http.version != HttpVersion11:
+        last += "connection: keep-alive\r\n"
+    data = head_of(status, headers, last, last.count("\n"))
     transport.write(data if bodiless or http.method == "HEAD" else data + body)
     if http.protocol.writing_paused:
         await http.writer.drain()
     return Sent(status, keep_alive)
+
+
+def head_of(status: int, headers: Mapping[str, str], last: str, lines: int) -> bytes:
+    """Return the head of an answer, `last` being its last lines, `lines` many. Raises: InternalError."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+    head = f"{line}{fields}{last}date: {http_date()}\r\n\r\n"
+    lines += 3 + len(headers)
+    # SECURITY: one line more than was meant is a header, or an answer, that somebody smuggled in.
+    if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
+        raise InternalError("the answer's headers hold a line break or NUL")
+    return head.encode("utf-8", "surrogateescape")
 
 
 def http_date() -> str:

@@ -21,6 +21,7 @@ from gateway.attempts.multipart import find_model
 from gateway.dialects.endpoints import Endpoint
 from gateway.errors import BadRequest, RequestTimeout, TooLarge, UpstreamError
 from gateway.exchange import ClientRequest
+from gateway.server.quick import Quick
 from gateway.upstream.inflate import Inflater, can_inflate
 
 ACTED_ON = frozenset(
@@ -48,8 +49,13 @@ class BrokenBody(BadRequest):
     """A body whose framing or compression cannot be read: whatever follows it on the connection cannot be either."""
 
 
-def body_at_hand(http: web.BaseRequest, max_bytes: int) -> bytes | None:
+def body_at_hand(http: web.BaseRequest | Quick, max_bytes: int) -> bytes | None:
     """Return the body when it came whole with its head and plain, as most do; None leaves it to `read_body`."""
+    if isinstance(http, Quick):
+        body = http.body
+        if len(body) > max_bytes:
+            raise TooLarge(f"the body is {len(body)} bytes; at most {max_bytes} are taken")
+        return body
     payload = http.content
     if not payload.is_eof() or payload.exception() is not None or hdrs.CONTENT_ENCODING in http.headers:
         return None
