@@ -16,7 +16,7 @@ UPSTREAM_FACTS = FACTS | {
     "dialects", "upstream.transport", "upstream.provider", "upstream.holds", "upstream.health", "route"
 }  # fmt: skip
 STORES = {"state.store", "ledger.ledger", "fold", "work"}
-REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "plugin"}
+REQUEST = UPSTREAM_FACTS | STORES | {"exchange", "services", "plugin"}
 PIPELINE = REQUEST | {"chain", "router", "upstream", "pricing", "telemetry", "credentials", "ledger", "state"}
 ASSEMBLED = PIPELINE | {"attempts", "relay", "runtime"}
 FRONT = ASSEMBLED | {"server", "admin", "supervisor"}
@@ -48,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": UPSTREAM_FACTS | {"request", "work"},
     "answered": UPSTREAM_FACTS | {"exchange", "fold"},
     "live": UPSTREAM_FACTS | {"exchange", "fold", "answered"},
-    "plugin": UPSTREAM_FACTS | STORES | {"answered", "exchange", "credentials", "live"},
+    "services": UPSTREAM_FACTS | STORES | {"exchange"},
+    "plugin": UPSTREAM_FACTS | STORES | {"services", "answered", "exchange", "credentials", "live"},
     "chain": REQUEST,
     "router": UPSTREAM_FACTS | {"exchange"},
     "upstream": UPSTREAM_FACTS | {"exchange", "telemetry"},
