@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -47,6 +48,8 @@ class Output:
                 f'{where}.output: "$ref": "{foreign}" is in another file', cure="write it out under $defs"
             )
         self.strict = _is_strict(rules) or None
+        for field, bounds in gates.items():
+            _refuse_hopeless(rules, field, bounds, f"{where}.gate.{field}")
         self._gates = [(field, _gate(bounds, f"{where}.gate.{field}")) for field, bounds in gates.items()]
 
     def read(self, text: str) -> str:
@@ -113,6 +116,56 @@ def _at(value: Any, field: str) -> Any:
         else:
             return _MISSING
     return value
+
+
+_KIND: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("min_length", "max_length", "pattern"), frozenset({"string"})),
+    **dict.fromkeys(("min_items", "max_items"), frozenset({"array"})),
+    **dict.fromkeys(("minimum", "maximum"), frozenset({"number", "integer"})),
+}
+_PAIRS = (("min_length", "max_length"), ("min_items", "max_items"), ("minimum", "maximum"))
+_ELSEWHERE = ("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "patternProperties", "dependentSchemas")
+"""With what a schema may describe properties besides `properties`."""
+
+
+def _refuse_hopeless(rules: Any, field: str, bounds: Mapping[str, Any], where: str) -> None:
+    """Raises: ConfigError for a gate that nothing passes which fits the schema: every run would end there."""
+    schema, near = _described(rules, field)
+    if near is not None:
+        raise ConfigError(f'{where}: the schema allows no field "{field}"', cure=near)
+    named = schema.get("type", ()) if isinstance(schema, Mapping) else ()
+    types = [named] if isinstance(named, str) else list(named)
+    kinds = {name: _KIND[name] for name in bounds if name in _KIND}
+    for name, kind in kinds.items():
+        if types and not kind.intersection(types):
+            raise ConfigError(
+                f'{where}.{name}: the schema says that "{field}" is {" or ".join(types)}, so nothing passes',
+                cure="take a bound for that, or correct the schema",
+            )
+    if len(set(kinds.values())) > 1:
+        raise ConfigError(f"{where}: {' and '.join(kinds)} are of different types, so nothing passes", cure="keep one")
+    for low, high in _PAIRS:
+        if low in bounds and high in bounds and bounds[low] > bounds[high]:
+            raise ConfigError(f"{where}: {low} is above {high}, so nothing passes", cure="correct one of them")
+
+
+def _described(rules: Any, field: str) -> tuple[Any, str | None]:
+    """Return the schema of `field`, None where it says nothing; and the cure when it allows no such field."""
+    if isinstance(rules, Mapping) and field in rules.get("properties", ()):
+        return rules["properties"][field], None
+    schema = rules
+    for step in field.split("."):
+        known = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+        if step in known:
+            schema = known[step]
+            continue
+        if not isinstance(schema, Mapping) or any(word in schema for word in _ELSEWHERE):
+            return None, None
+        if schema.get("additionalProperties") is not False:
+            return None, None
+        close = get_close_matches(step, known, n=1)
+        return None, f'did you mean "{close[0]}"?' if close else f"it has: {', '.join(known) or 'none'}"
+    return schema, None
 
 
 Gate = Callable[[Any], str]

@@ -67,6 +67,32 @@ def test_a_mistake_in_a_chain_is_told_with_its_place(tmp_path: Path, old: str, n
     assert "gateway.yaml:" in said
 
 
+STRICT = """{"type": "object", "additionalProperties": false, "properties": {"intent": {"type": "string"},
+"sure": {"type": ["number", "null"]}, "deep": {"type": "object", "additionalProperties": false, "properties":
+{"list": {"type": "array"}}}, "any": {}, "open": {"type": "object"}, "a.b": {"type": "string"}}}"""
+
+
+@pytest.mark.parametrize(
+    ("gate", "problem"),
+    [
+        ("intnt: {min_length: 1}", '.intnt: the schema allows no field "intnt"; did you mean "intent"?'),
+        ("deep.lost: {min_items: 1}", '.deep.lost: the schema allows no field "deep.lost"; did you mean "list"?'),
+        ("sure: {min_length: 1}", '.sure.min_length: the schema says that "sure" is number or null, so nothing passes'),
+        ("deep.list: {minimum: 1}", '.deep.list.minimum: the schema says that "deep.list" is array, so nothing passes'),
+        ("sure: {minimum: 5, maximum: 1}", ".sure: minimum is above maximum, so nothing passes"),
+        ("any: {min_length: 5, max_items: 7}", ".any: min_length and max_items are of different types"),
+        ("intent: {min_length: 1, max_length: 1, pattern: x}, sure: {minimum: 1, maximum: 2}", ""),
+        ("deep.list: {min_items: 1}, any: {maximum: 1}, any.where: {enum: [1]}, open.x: {minimum: 1}", ""),
+        ("a.b: {min_length: 1}, intent: {enum: [1]}", ""),
+    ],
+)
+def test_a_gate_that_nothing_passes_is_refused(tmp_path: Path, gate: str, problem: str) -> None:
+    text = config(CHAIN, "http://127.0.0.1:1").replace("gate: {intent: {min_length: 1}}", f"gate: {{{gate}}}")
+    code, said = check(tmp_path, text, {**FILES, "prompts/analysis.json": STRICT})
+    assert code == (2 if problem else 0), said
+    assert not problem or f"workflow.workflows.story.steps[0].gate{problem}" in said
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
