@@ -17,15 +17,16 @@ from gateway.upstream.provider import Provider
 
 COUNTS = frozenset({"count_tokens", "response_input_tokens"})
 SHOW = "ollama_show"
-SHOWN = encode(
-    {
-        "modelfile": "", "parameters": "", "template": "", "license": "",
-        "details": {"parent_model": "", "format": "", "family": "", "families": [], "parameter_size": "",
-                    "quantization_level": ""},
-        "model_info": {}, "capabilities": ["completion", "tools"],
-    }
-)  # fmt: skip
+_SHOWN = {
+    "modelfile": "", "parameters": "", "template": "", "license": "",
+    "details": {"parent_model": "", "format": "", "family": "", "families": [], "parameter_size": "",
+                "quantization_level": ""},
+    "model_info": {},
+}  # fmt: skip
+SHOWN = encode({**_SHOWN, "capabilities": ["completion", "tools"]})
 """What Ollama's clients are told of a model that is not Ollama's: that it is there, and that it can be given tools."""
+SHOWN_OF_PLUGIN = encode({**_SHOWN, "capabilities": ["completion"]})
+"""And of one that a plugin answers, which may well refuse tools, as workflows do."""
 UNSERVED = frozenset({404, 405, 501})
 """What servers answer that speak the dialect but do not count (llama.cpp: 501)."""
 UNKNOWN_MODEL = (b"not_found_error", b"model_not_found")
@@ -51,7 +52,8 @@ def made_here(exchange: Exchange) -> Reply:
     """Return the answer to what `path_elsewhere` has no path for. Raises: BadRequest."""
     endpoint = exchange.request.endpoint
     if endpoint is not None and endpoint.name == SHOW:
-        return Reply(200, {hdrs.CONTENT_TYPE: "application/json"}, SHOWN)
+        is_of_plugin = exchange.route is not None and bool(exchange.route.plugin)
+        return Reply(200, {hdrs.CONTENT_TYPE: "application/json"}, SHOWN_OF_PLUGIN if is_of_plugin else SHOWN)
     return counted(exchange)
 
 

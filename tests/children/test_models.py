@@ -87,7 +87,7 @@ async def test_a_model_of_a_plugin_is_listed_shown_and_ready_without_any_target(
         assert [each["name"] for each in (await gateway.get("/api/tags")).json()["models"]] == ["mine"]
         got = await gateway.post(CHAT, {**ASKED, "model": "mine"})
         assert got.json()["choices"][0]["message"]["content"] == "mine"
-        assert (await gateway.post("/api/show", {"model": "mine"})).status == 200
+        assert (await gateway.post("/api/show", {"model": "mine"})).json()["capabilities"] == ["completion"]
         count = await gateway.post("/v1/messages/count_tokens", {**ASKED, "model": "mine"})
         assert count.status == 200 and count.json()["input_tokens"] > 0
         refused = await gateway.post("/v1/embeddings", {"model": "mine", "input": "x"})
