@@ -31,6 +31,7 @@ from gateway.admin import (
 from gateway.admin.answers import problem, refusal, refused, sealed
 from gateway.admin.desk import TEMPLATES, Desk, Templates
 from gateway.admin.doorman import DOORMAN, Doorman
+from gateway.admin.parameters import check
 from gateway.errors import GatewayError
 
 ROOMS: tuple[Callable[[Desk], Sequence[web.AbstractRouteDef]], ...] = (
@@ -62,6 +63,7 @@ def application(desk: Desk) -> web.Application:
         if why is not None:
             return await refused(desk, request, why)
         try:
+            check(request)
             return await handler(request)
         except GatewayError as error:
             return await refusal(desk, request, error)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
 from gateway.admin.desk import Desk
 from gateway.admin.doorman import Refusal, is_api
+from gateway.dialects.errors import words_of
 from gateway.errors import GatewayError
 
 PAGE_POLICY: Final = (
@@ -61,7 +62,7 @@ async def problem(
     retry_after_s: float | None = None,
 ) -> web.Response:
     """Return an error: a page for a browser that shows one, JSON for everybody else."""
-    response = web.json_response(_told(message, code), status=status)
+    response = web.json_response({"error": {"message": message, "code": code or words_of(status).code}}, status=status)
     if not is_api(request) and request.method in ("GET", "HEAD", "POST") and _wants_page(request):
         response = await desk.page(request, "error.html", {
             "status": status, "title": _TITLES.get(status, "This did not work"), "message": message, "code": code,
@@ -76,10 +77,6 @@ async def problem(
 async def refusal(desk: Desk, request: web.Request, error: GatewayError) -> web.Response:
     """Return what a handler refused with."""
     return await problem(desk, request, error.status, error.message, code=error.code, retry_after_s=error.retry_after_s)
-
-
-def _told(message: str, code: str | None) -> dict[str, Any]:
-    return {"error": {"message": message} if code is None else {"message": message, "code": code}}
 
 
 def _wants_page(request: web.Request) -> bool:
