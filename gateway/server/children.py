@@ -108,14 +108,17 @@ class RunningChild:
     async def __aenter__(self) -> RunningChild:
         parent = self._parent
         request = await request_for(self._parent, self._chat, self._endpoint)
-        now = parent.deadline.now()
-        deadline = Deadline(now, parent.timeouts.total_s, parent.deadline.now)
-        deadline.shorten(parent.deadline.at)
-        if self._timeout_s is not None:
-            deadline.shorten(now + self._timeout_s)
+        now, is_inside = parent.deadline.now(), self._through is not None
+        if is_inside and self._timeout_s is None:
+            # A round of the same request: what a plugin further in says of the total holds for all rounds together.
+            deadline = parent.deadline
+        else:
+            deadline = Deadline(now, parent.timeouts.total_s, parent.deadline.now)
+            deadline.shorten(parent.deadline.at)
+            if self._timeout_s is not None:
+                deadline.shorten(now + self._timeout_s)
         dialect = DIALECTS[self._endpoint.dialect]
         exchange = Exchange(parent.id, request, dialect, deadline, now, parent.digest, parent.row_id)
-        is_inside = self._through is not None
         exchange.origin = Origin(parent, self._step, self._chat, dict(request.fields or {}), is_inside)
         exchange.chat = self._chat
         exchange.principal = parent.principal
@@ -213,7 +216,8 @@ class RunningChild:
         """Return the answer, or where its events come from. Raises: what kept it from coming."""
         exchange = self.exchange
         handle = self._through or self._route()
-        timeout = asyncio.timeout(exchange.deadline.remaining() + LATE_S)
+        is_shared = exchange.deadline is self._parent.deadline  # which the chain may still move
+        timeout = asyncio.timeout(None if is_shared else exchange.deadline.remaining() + LATE_S)
         try:
             async with timeout:
                 reply = await handle(exchange)

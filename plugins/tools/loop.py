@@ -161,7 +161,7 @@ class Loop:
         return self._is_last and isinstance(error, UpstreamError) and error.status == 400
 
     async def _goes_on(self, reply: ChatReply) -> bool:
-        """Run what the model asked for, and return whether it is to be asked again."""
+        """Run what the model asked for, and return whether it is to be asked again. Raises: UpstreamError."""
         calls = [part for part in reply.parts if isinstance(part, ToolCall)]
         ours = [each for each in calls if not self._offer.is_clients(each.name)]
         if not ours:
@@ -175,6 +175,8 @@ class Loop:
         # Some servers give calls no id; results are told apart by nothing else.
         named = {id(each): each.id or f"call_{self._round}_{at}" for at, each in enumerate(ours)}
         results = await self._run(ours)
+        if not self._exchange.deadline.remaining():  # a round that nobody waits for would still be paid for
+            raise UpstreamError("timeout", "the tools took all the time that the request had")
         said = tuple(replace(part, id=named[id(part)]) if isinstance(part, ToolCall) else part for part in reply.parts)
         self._messages = (
             *self._messages,

@@ -22,7 +22,7 @@ from gateway.testing import (
 CONFIG = """
 version: 1
 {top}
-plugins: [{before}{{tools: {options}}}]
+plugins: [{before}{{tools: {options}}}{after}]
 providers: {{up: {{dialect: openai_chat, base_url: "{url}/v1", api_key: k, free: true}}}}
 routes: [{{name: all, targets: ["up/*"], retry: {{attempts: 1}}}}]
 """
@@ -105,13 +105,14 @@ async def running(
     options: str = PYTHON_TOOLS,
     *,
     before: str = "",
+    after: str = "",
     top: str = "",
     files: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[tuple[RunningGateway, ScriptedUpstream]]:
     """Run a gateway with the tools plugin in front of a scripted model."""
     async with ScriptedUpstream(model or Model(Turn("hello"))) as upstream:
-        config = CONFIG.format(url=upstream.url, options=options, before=before, top=top)
+        config = CONFIG.format(url=upstream.url, options=options, before=before, after=after, top=top)
         async with running_gateway(config, files={"tools.py": ADD, **(files or {})}, environ=environ) as gateway:
             yield gateway, upstream
 

@@ -141,6 +141,16 @@ async def test_the_requests_deadline_ends_a_call_too(stream: bool) -> None:
         assert (parent.status, parent.error_code) == (504, "timeout")
 
 
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_the_total_holds_for_all_rounds_together_wherever_it_stands(place: str) -> None:
+    around = {place: "{timeouts: {total: 300ms}}, " if place == "before" else ", {timeouts: {total: 300ms}}"}
+    async with waiting(Model(Turn("", [call("wait")]), Turn("late")), [Stall()], **around) as (gateway, upstream, tool):
+        answer = await gateway.post("/v1/chat/completions", asked())
+        assert (answer.status, answer.json()["error"]["code"]) == (504, "timeout")
+        await tool.wait_closed()
+        assert len(upstream.requests) == 1
+
+
 async def test_a_call_by_hand_ends_with_its_caller() -> None:
     async with waiting(Model(), [Stall()]) as (gateway, _, tool):
         async with aiohttp.ClientSession() as session:
