@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.exchange import Attempt
+    from gateway.exchange import Attempt, Exchange
 
 
 def waited_s(attempts: Sequence[Attempt], now_s: float = 0.0) -> float:
@@ -23,3 +23,14 @@ def waited_s(attempts: Sequence[Attempt], now_s: float = 0.0) -> float:
             total += end - max(start, until)
             until = end
     return total
+
+
+def tries_so_far(exchange: Exchange) -> list[Attempt]:
+    """Return the attempts of an exchange and of its children, whether those have ended or not."""
+    found = list(exchange.all_attempts)
+    if exchange.offspring is not None:
+        for source in exchange.sources:
+            running = getattr(source, "exchange", exchange)
+            if running is not exchange:  # a live answer of its own has this one
+                found += tries_so_far(running)
+    return found

@@ -27,6 +27,7 @@ from gateway.runtime.snapshot import Snapshot
 from gateway.server import ending
 from gateway.server.account import Accounts
 from gateway.server.asked import Listed, answer_in, endpoint_of, request_for
+from gateway.waited import tries_so_far
 from gateway.work import Offspring, Origin
 
 T = TypeVar("T")
@@ -306,13 +307,7 @@ class RunningChild:
             return
         headers = parent.headers
         headers["x-gateway-route"] = parent.route.name
-        headers["x-gateway-attempts"] = str(tries_so_far(parent))
+        headers["x-gateway-attempts"] = str(len(tries_so_far(parent)))
         for name in TOLD_INSIDE if self._through is not None else TOLD:
             if name in own:
                 headers[name] = own[name]
-
-
-def tries_so_far(exchange: Exchange) -> int:
-    """Return how many attempts there were, those of its children included, whether they have ended or not."""
-    still = (each.exchange for each in exchange.sources if isinstance(each, RunningChild))
-    return len(exchange.all_attempts) + sum(map(tries_so_far, still))

@@ -44,6 +44,23 @@ async def test_the_head_says_what_the_gateway_took_and_what_the_upstream_did(str
             assert await waiting == "gateway;dur=250.0, upstream;dur=1500.0"
 
 
+TOOLS = "[slow, {tools: {tools: [{name: look, parameters: {type: object}, http: {url: 'http://127.0.0.1:9/'}}]}}]"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_plugin_asked_on_behalf_of_a_request_was_waited_for_too(stream: bool) -> None:
+    clock, gate = ManualClock(monotonic=asyncio.get_running_loop().time()), Gate()
+    answer = [gate, *(reply_sse([FIRST, LAST, "[DONE]"]) if stream else reply_json(GOOD))]
+    async with ScriptedUpstream(answer) as upstream:
+        async with running_gateway(config(upstream.url, TOOLS), plugins={"slow": SLOW}, clock=clock) as gateway:
+            asking = gateway.session.post(gateway.url + CHAT, json=asked(stream=stream))
+            waiting = gateway.core.spawn(_head(asking))
+            await upstream.wait_for_request()
+            clock.advance(1.5)
+            gate.open()
+            assert await waiting == "gateway;dur=250.0, upstream;dur=1500.0"
+
+
 async def _head(asking: object) -> str:
     async with asking as response:  # type: ignore[attr-defined]  # aiohttp's context manager of a response
         await response.read()
