@@ -134,6 +134,8 @@ class Tools(Plugin):
             "context": entry.get("context", ()),
         }
         _refuse_zero("timeout", settled["timeout"])
+        if not settled["max_bytes"]:
+            raise ConfigError("max_bytes is 0, which takes no result", cure="write for example 64KiB")
         if kind == "mcp":
             server = Server(settled, self.services.http, self.options["refresh"], self.services.log)
             self._servers.append(server)

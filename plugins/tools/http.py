@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
-from yarl import URL
 
+from .addresses import OURS, headers_of, url_of
 from .arguments import written
 from .registry import Result, ToolFailed, cleaned, of_json, of_text
 
@@ -29,10 +29,9 @@ class HttpTool:
 
     def __init__(self, options: Mapping[str, Any], http: Callable[[], ClientSession], max_bytes: int) -> None:
         self._method: str = options["method"]
-        self._url = URL(options["url"])
+        self._url = url_of(options["url"])
         kind = {} if self._method == "GET" else {"content-type": "application/json"}
-        named = {name.lower(): value for name, value in options["headers"].items()}
-        self._headers = {**kind, **named, "accept-encoding": "identity"}
+        self._headers = {**kind, **headers_of(options["headers"], OURS), "accept-encoding": "identity"}
         self._http, self._max_bytes = http, max_bytes
         self._secrets = secrets_of(options["headers"])
 

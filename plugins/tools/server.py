@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import ClientSession
-from yarl import URL
 
 from gateway.plugin import Log
 
+from .addresses import OF_MCP, headers_of, url_of
 from .arguments import problem_of
 from .mcp import Connection, SessionGone
 from .registry import Result, Tool, ToolFailed, cleaned, of_text
@@ -39,9 +39,9 @@ class Server:
         self, options: Mapping[str, Any], http: Callable[[], ClientSession], refresh_s: float, log: Log
     ) -> None:
         self._options, self._refresh_s, self._log = options, refresh_s, log
-        url = URL(options["mcp"])
+        url, headers = url_of(options["mcp"]), headers_of(options["headers"], OF_MCP)
         self._shown = f"{url.scheme}://{url.host}:{url.port}"  # a path or a query may hold a secret
-        self._connection = Connection(options["mcp"], options["headers"], http, self._look_again)
+        self._connection = Connection(options["mcp"], headers, http, self._look_again)
         self._opening = asyncio.Lock()
         self._again = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
