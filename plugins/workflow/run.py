@@ -52,7 +52,7 @@ class Run:
         self.forget: Callable[..., Awaitable[None]] | None = None
         self._children, self._clock = children, clock
         self.conversation = tuple(map(neutral, exchange.chat.messages))
-        self._tell(name for name, value in exchange.chat.extra.items() if asks_for_something(name, value))
+        self._tell(left_out(exchange.chat))
 
     def start(self) -> Start:
         """Return the head of the answer."""
@@ -168,6 +168,13 @@ def neutral(message: Message) -> Message:
     """Return a message without what only the client's own dialect knows."""
     parts = tuple(replace(part, extra={}) if getattr(part, "extra", None) else part for part in message.parts)
     return message if parts == message.parts and not message.extra else replace(message, parts=parts, extra={})
+
+
+def left_out(asked: ChatRequest) -> Iterator[str]:
+    """Yield what of the client's request no step is told."""
+    named = {"metadata": asked.metadata, "service_tier": asked.service_tier}
+    yield from (name for name, value in {**named, **asked.extra}.items() if asks_for_something(name, value))
+    yield from asked.unread
 
 
 def asks_for_something(name: str, value: Any) -> bool:

@@ -92,6 +92,7 @@ async def test_a_step_falls_back_as_its_route_says() -> None:
 
 
 async def test_what_was_left_out_of_the_request_is_told() -> None:
+    more = {"logit_bias": {"1": 2}, "store": False, "service_tier": "flex", "metadata": {}}
     async with running(by_step(STORY)) as ran:
-        got = await ran.gateway.post("/v1/chat/completions", {**QUESTION, "logit_bias": {"1": 2}, "store": False})
-    assert got.headers["x-gateway-dropped"] == "logit_bias"
+        got = await ran.gateway.post("/v1/chat/completions", {**QUESTION, **more})
+    assert got.headers["x-gateway-dropped"] == "service_tier, logit_bias"
