@@ -26,7 +26,8 @@ MOST_CONNECTIONS = 64
 
 
 class AdminConnection(Connection):
-    """A connection to the admin listener; above the most there may be, it is refused and closed."""
+    """A connection to the admin listener. Above the most there may be, the oldest that asks nothing makes room, so that
+    whoever opens many and sends nothing keeps no operator out; where all ask something, this one is refused."""
 
     __slots__ = ()
 
@@ -34,9 +35,18 @@ class AdminConnection(Connection):
         """Take the connection, or refuse it."""
         super().connection_made(transport)
         manager = self._manager
-        if manager is not None and len(manager.connections) > MOST_CONNECTIONS:
-            cast("asyncio.Transport", transport).write(Acceptor.REFUSAL % (len(Acceptor.BODY), Acceptor.BODY))
-            self.force_close()
+        if manager is None or len(manager.connections) <= MOST_CONNECTIONS:
+            return
+        # Those that are closed already are still counted until the loop has told them.
+        others = [each for each in manager.connections if each is not self and each.transport is not None]
+        if len(others) < MOST_CONNECTIONS:
+            return
+        idle = next((each for each in others if isinstance(each, Connection) and each.is_idle), None)
+        if idle is not None:
+            idle.force_close()
+            return
+        cast("asyncio.Transport", transport).write(Acceptor.REFUSAL % (len(Acceptor.BODY), Acceptor.BODY))
+        self.force_close()
 
 
 class Front:
