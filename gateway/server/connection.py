@@ -141,7 +141,7 @@ class Connection(RequestHandler):
             while (asked := self._asked) is not None:
                 response = await serve(cast("web.BaseRequest", asked))
                 self._asked = None
-                if not response.keep_alive or self._close:
+                if not response.keep_alive or self._close or self._wire is None:  # lost while plugins were finishing
                     break
                 self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
                 if self._later:

@@ -160,8 +160,11 @@ async def test_client_that_leaves_after_its_answer_does_not_cut_short_the_plugin
             await client.send(post("/v1/chat/completions", chat(), "x-request-id: me"))
             answer = await client.answer()
             assert answer is not None and answer.status == 200 and not ends(gateway)
+            serving = [task for task in asyncio.all_tasks() if "_answer_all" in repr(task)]
             client.reset()
             await until_ended(gateway)
+            _, left = await asyncio.wait(serving, timeout=5)
+        assert not left, "a task that waits for ever is lost with a complaint that is no line of the log"
         assert ends(gateway) == [("me", "completed", 200, None)] and not gateway.core.live
 
 
