@@ -74,7 +74,7 @@ class AccessLog(Plugin):
             "principal": None if principal is None else principal.name,
             "route": None if route is None else route.name,
             "target": exchange.headers.get("x-gateway-target"),
-            "attempts": len(exchange.attempts),
+            "attempts": len(exchange.all_attempts),
             "status": exchange.status,
             "outcome": exchange.outcome,
             "error_code": None if error is None else error.code,

@@ -123,7 +123,7 @@ def _whole(exchange: Exchange, trace: TraceContext, own: str, start_ns: int, end
     attributes: dict[str, Any] = {
         "llm_gateway.request_id": exchange.id,
         "llm_gateway.outcome": exchange.outcome or "failed",
-        "llm_gateway.attempts": len(exchange.attempts),
+        "llm_gateway.attempts": len(exchange.all_attempts),
     }
     if route is not None:
         attributes["llm_gateway.route"] = route.name

@@ -114,7 +114,8 @@ async def test_a_child_falls_back_and_says_how_often_it_tried(inside: str) -> No
             got = await gateway.post(CHAT, PLAIN)
             parent, (child,) = await family(gateway)
             [line] = gateway.events("child")
-    assert got.status == 200 and got.headers["x-gateway-attempts"] == "2"
+            [asked] = gateway.events("request")
+    assert got.status == 200 and got.headers["x-gateway-attempts"] == "2" == str(asked["attempts"])
     assert got.headers.get("x-gateway-target") == ("b/openai-plain" if inside == "true" else None)
     assert (child.attempts, child.target, parent.attempts, parent.target) == (2, "b/openai-plain", 0, None)
     assert child.tries[0] == {"kind": "step", "name": "once"} and len(child.tries) == 3
