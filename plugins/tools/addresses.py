@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from aiohttp import encode_basic_auth
 from yarl import URL
 
 from gateway.plugin import ConfigError
@@ -15,6 +16,17 @@ _UNSENDABLE: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 OURS: Final = frozenset({"accept-encoding", "connection", "content-length", "transfer-encoding", "x-request-id"})
 """Headers that the gateway writes itself."""
 OF_MCP: Final = OURS | {"accept", "content-type", "mcp-protocol-version", "mcp-session-id"}
+
+
+def called(address: str, given: Mapping[str, str], ours: frozenset[str]) -> tuple[URL, dict[str, str]]:
+    """Return where calls go and the headers that go with them; a user in the address is one of these, so that he is as
+    secret as they are. Raises: ConfigError."""
+    url, headers = url_of(address), headers_of(given, ours)
+    if url.user is None and url.password is None:
+        return url, headers
+    if "authorization" in headers:
+        raise ConfigError("there is a user in the address and a header authorization", cure="keep one of them")
+    return url.with_user(None), {**headers, "authorization": encode_basic_auth(url.user or "", url.password or "")}
 
 
 def url_of(text: str) -> URL:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 
-from .addresses import OURS, headers_of, url_of
+from .addresses import OURS, called
 from .arguments import written
 from .registry import Result, ToolFailed, cleaned, of_json, of_text
 
@@ -29,11 +29,11 @@ class HttpTool:
 
     def __init__(self, options: Mapping[str, Any], http: Callable[[], ClientSession], max_bytes: int) -> None:
         self._method: str = options["method"]
-        self._url = url_of(options["url"])
+        self._url, own = called(options["url"], options["headers"], OURS)
         kind = {} if self._method == "GET" else {"content-type": "application/json"}
-        self._headers = {**kind, **headers_of(options["headers"], OURS), "accept-encoding": "identity"}
+        self._headers = {**kind, **own, "accept-encoding": "identity"}
         self._http, self._max_bytes = http, max_bytes
-        self._secrets = secrets_of(options["headers"])
+        self._secrets = secrets_of(own)
 
     async def run(self, arguments: dict[str, Any], request_id: str) -> Result:
         """Return what the service answers. Raises: ToolFailed."""

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 
 from gateway.plugin import Log
 
-from .addresses import OF_MCP, headers_of, url_of
+from .addresses import OF_MCP, called
 from .arguments import problem_of
 from .mcp import Connection, SessionGone
 from .registry import Result, Tool, ToolFailed, cleaned, of_text
@@ -39,9 +39,9 @@ class Server:
         self, options: Mapping[str, Any], http: Callable[[], ClientSession], refresh_s: float, log: Log
     ) -> None:
         self._options, self._refresh_s, self._log = options, refresh_s, log
-        url, headers = url_of(options["mcp"]), headers_of(options["headers"], OF_MCP)
+        url, headers = called(options["mcp"], options["headers"], OF_MCP)
         self._shown = f"{url.scheme}://{url.host}:{url.port}"  # a path or a query may hold a secret
-        self._connection = Connection(options["mcp"], headers, http, self._look_again)
+        self._connection = Connection(str(url), headers, http, self._look_again)
         self._opening = asyncio.Lock()
         self._again = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -73,6 +73,7 @@ class Server:
             await self._open()
             said = await self._connection.ask("tools/call", asked, self._options["max_bytes"])
         except SessionGone:
+            self._look_again()  # it was started anew, perhaps with other tools
             try:
                 await self._open()
                 said = await self._connection.ask("tools/call", asked, self._options["max_bytes"])

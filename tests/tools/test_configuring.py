@@ -69,6 +69,11 @@ async def test_the_example_of_the_documentation_loads() -> None:
         ("- {name: a, http: {url: 'http://x', headers: {A: c, a: d}}}", "5:11", 'the header "a" stands twice'),
         ('- {name: a, http: {url: "http://x", headers: {A: "c\\nd"}}}', "5:11", 'of the header "A" has a line break'),
         ("- {mcp: 'http://x', headers: {Accept: c}}", "5:11", 'the header "Accept" is the gateway\'s own; remove it'),
+        (
+            "- {name: a, http: {url: 'http://me:secret@x', headers: {Authorization: c}}}",
+            "5:11",
+            "there is a user in the address and a header authorization; keep one",
+        ),
         (f"- {{name: a, {HTTP}, max_bytes: 0KiB}}", "5:11", "max_bytes is 0, which takes no result"),
         ("- {name: a, http: {url: 'http://x', method: TRACE}}", "5:53", '"TRACE" is not allowed here'),
         (f"- {{name: a, {HTTP}, parameters: {{type: objekt}}}}", "5:11", ": parameters: type: 'objekt' is not"),

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from gateway.testing import Answer, Close, Gate, ScriptedUpstream, Stall, reply_bytes, reply_json
+from gateway.testing import Answer, Close, Gate, ReceivedRequest, ScriptedUpstream, Stall, reply_bytes, reply_json
 from tests.tools.kit import Model, Turn, call, chat, executed, results, running
 
 TOOL = """{{timeout: 20s, tools: [{{name: search, description: d, parameters: {{type: object}}, {more}
@@ -78,6 +78,17 @@ async def test_configured_headers_go_out_and_are_read_nowhere() -> None:
     assert found["result"] == {"you_sent": "***", "key": "***", "team": "platform"}
     found, _ = await run(reply_json({"error": f"bad key {SECRET}"}, 401), {}, http=http)
     assert found["error"] == 'it answered 401: {"error":"bad key ***"}'
+
+
+async def test_a_user_in_the_address_is_as_secret_as_a_header() -> None:
+    def echo(request: ReceivedRequest) -> Answer:
+        return reply_json({"you_sent": request.header("authorization"), "path": request.path})
+
+    async with ScriptedUpstream(echo) as service:
+        url = service.url.replace("http://", "http://me:secret@") + "/s"
+        async with running(options=f'{{tools: [{{name: t, http: {{url: "{url}"}}}}]}}') as (gateway, _):
+            assert (await executed(gateway, "t"))["result"] == {"you_sent": "***", "path": "/s"}
+        assert service.requests[0].header("authorization") == "Basic bWU6c2VjcmV0"
 
 
 async def test_a_service_that_fails_is_an_error_in_words() -> None:

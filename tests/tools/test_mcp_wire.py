@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,30 @@ async def test_tools_on_several_pages_are_one_list() -> None:
         async with running(options=f'{{tools: [{{mcp: "{upstream.url}/mcp"}}]}}') as (gateway, _):
             listed = (await gateway.get("/v1/tools")).json()["tools"]
             assert [tool["name"] for tool in listed] == ["t_first", "t_a", "t_b"]
+
+
+async def test_a_server_that_was_started_anew_is_asked_again_what_it_has() -> None:
+    tools = [ADD]
+
+    def script(request: ReceivedRequest) -> Answer:
+        method = request.json().get("method") if request.body else None
+        if method == "initialize":
+            body = answered(request.json(), {"protocolVersion": "2025-06-18", "capabilities": {}})
+            return reply_json(body, headers=[("mcp-session-id", str(len(tools)))])
+        if method == "tools/call" and request.header("mcp-session-id") != str(len(tools)):
+            return reply_bytes(b"", 404)
+        done = {"content": [{"type": "text", "text": "done"}]}
+        return server(lambda message: reply_json(answered(message, done)), tools)(request)
+
+    async with ScriptedUpstream(script) as upstream:
+        options = f'{{refresh: 1h, tools: [{{mcp: "{upstream.url}/mcp"}}]}}'
+        async with running(options=options) as (gateway, _):
+            tools.append({**ADD, "name": "more"})
+            assert (await executed(gateway, "add"))["result"] == "done"
+            async with asyncio.timeout(5):
+                while len(listed := (await gateway.get("/v1/tools")).json()["tools"]) < 2:
+                    pass  # each time around is a request, so the listing gets its turn
+            assert [tool["name"] for tool in listed] == ["add", "more"]
 
 
 async def test_what_the_server_asks_in_between_is_answered_and_its_notes_are_passed_over() -> None:
