@@ -184,7 +184,9 @@ def asks_for_something(name: str, value: Any) -> bool:
 
 def gate_failed(step: str, unfit: Unfit, more: str = "") -> UpstreamError:
     """Return the 502 that says which step's output was stopped, and why."""
-    return UpstreamError("bad_response", f'step "{step}" was stopped: {unfit}{more}', code="gate_failed")
+    error = UpstreamError("bad_response", f'step "{step}" was stopped: {unfit}{more}', code="gate_failed")
+    error.headers = {"x-should-retry": "false"}  # SDKs repeat a 502 by themselves, and would pay for every step again
+    return error
 
 
 @contextmanager

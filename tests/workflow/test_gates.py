@@ -37,6 +37,7 @@ async def test_output_that_does_not_fit_ends_the_run_with_step_and_field(output:
         got = await ran.gateway.post("/v1/chat/completions", QUESTION)
     error = got.json()["error"]
     assert (got.status, error["code"], error["type"]) == (502, "gate_failed", "server_error")
+    assert got.headers["x-should-retry"] == "false"
     assert error["message"] == f'step "analyze" was stopped: {problem}'
     assert ran.steps == ["analyze"]
 
