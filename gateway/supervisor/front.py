@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import sys
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -26,33 +26,48 @@ MOST_CONNECTIONS = 64
 
 
 class AdminConnection(Connection):
-    """A connection to the admin listener. Above the most there may be, the oldest that asks nothing makes room, so that
-    whoever opens many and sends nothing keeps no operator out; where all ask something, this one is refused."""
+    """A connection to the admin listener. Above the most there may be, the oldest that waits for its client makes room,
+    so that whoever opens many and sends nothing, or a body by drops, keeps no operator out; where none does, this one
+    is refused."""
 
-    __slots__ = ()
+    __slots__ = ("_most",)
+
+    def __init__(self, manager: Any, *, most: int, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._most = most
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its client: for a request, or for the rest of one's body."""
+        request = self._current_request
+        return self.is_idle or (request is not None and not request.content.is_eof())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it."""
         super().connection_made(transport)
         manager = self._manager
-        if manager is None or len(manager.connections) <= MOST_CONNECTIONS:
+        if manager is None or len(manager.connections) <= self._most:
             return
         # Those that are closed already are still counted until the loop has told them.
         others = [each for each in manager.connections if each is not self and each.transport is not None]
-        if len(others) < MOST_CONNECTIONS:
+        if len(others) < self._most:
             return
-        idle = next((each for each in others if isinstance(each, Connection) and each.is_idle), None)
-        if idle is not None:
-            idle.force_close()
+        waiting = next((each for each in others if isinstance(each, AdminConnection) and each.is_waiting), None)
+        if waiting is not None:
+            waiting.force_close()
             return
         cast("asyncio.Transport", transport).write(Acceptor.REFUSAL % (len(Acceptor.BODY), Acceptor.BODY))
         self.force_close()
 
 
 class Front:
-    """`data` is the address of the data listener, `admin` the admin listener's socket, None when it is off."""
+    """`data` is the address of the data listener, `admin` the admin listener's socket, None when it is off; to it at
+    most `most` connections."""
 
-    def __init__(self, source: Source, data: str, admin: socket.socket | None, *, watch: bool) -> None:
+    def __init__(
+        self, source: Source, data: str, admin: socket.socket | None, *, watch: bool, most: int = MOST_CONNECTIONS
+    ) -> None:
+        self._most = most
         self._source, self._data, self._admin, self._watch = source, data, admin, watch
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -107,6 +122,7 @@ class Front:
         assert self._runner is not None
         return AdminConnection(
             self._runner.server,
+            most=self._most,
             loop=asyncio.get_running_loop(),
             limits=lambda: gateway.snapshot.config.server,
             refuse=_refuse,

@@ -19,11 +19,11 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def front() -> AsyncIterator[tuple[str, int]]:
+async def front(most: int = MOST_CONNECTIONS) -> AsyncIterator[tuple[str, int]]:
     """Serve the dashboard as a gateway of its own process does; return its address."""
     async with running_gateway(CONFIG) as gateway:
         listening = socket.create_server(("127.0.0.1", 0))
-        served = Front(gateway.reloader._source, gateway.url, listening, watch=False)
+        served = Front(gateway.reloader._source, gateway.url, listening, watch=False, most=most)
         await served.start(gateway.core, gateway.reloader, SystemClock())
         try:
             yield listening.getsockname()
@@ -51,12 +51,23 @@ async def test_connections_that_ask_nothing_make_room_the_oldest_first() -> None
             each.close()
 
 
-async def test_where_all_ask_something_one_more_is_refused() -> None:
-    head = b"POST /api/validate HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n"
-    async with front() as address, asyncio.timeout(30):
-        crowd = [await asking(address, head + b"content-length: 9\r\n\r\n") for _ in range(MOST_CONNECTIONS)]
+async def test_bodies_that_come_by_drops_make_room_too() -> None:
+    head = b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n"
+    async with front(4) as address, asyncio.timeout(30):
+        crowd = [await asking(address, head + b"expect: 100-continue\r\ncontent-length: 9\r\n\r\nto") for _ in range(4)]
         for reader, _ in crowd:
             assert (await reader.readline()).startswith(b"HTTP/1.1 100")
+        reader, writer = await asking(address, ASKED)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for _, each in (*crowd, (reader, writer)):
+            each.close()
+
+
+async def test_where_all_are_being_answered_one_more_is_refused() -> None:
+    async with front(4) as address, asyncio.timeout(30):
+        crowd = [await asking(address, LIVE) for _ in range(4)]
+        for reader, _ in crowd:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         reader, writer = await asking(address, ASKED)
         assert (await reader.readline()).startswith(b"HTTP/1.1 503")
         for _, each in (*crowd, (reader, writer)):
