@@ -67,6 +67,7 @@ class Loop:
         self._offer, self._limits = offered, limits
         self._messages = offered.chat.messages
         self._round = 0
+        self._ids: set[str] = set()
         self._used: Usage | None = None
         noted = exchange.notes.get("session")
         context = noted.get("context") if isinstance(noted, Mapping) else None
@@ -172,8 +173,12 @@ class Loop:
                 note(self._exchange, each.name if each.name in self._offer.tools else "unknown", "withheld", now)
             self._services.log.debug("tool_calls_withheld", request_id=self._exchange.id, calls=len(ours))
             return False
-        # Some servers give calls no id; results are told apart by nothing else.
-        named = {id(each): each.id or f"call_{self._round}_{at}" for at, each in enumerate(ours)}
+        # Some servers give calls no id, or one twice; results are told apart by nothing else.
+        named: dict[int, str] = {}
+        for at, each in enumerate(ours):
+            fresh = each.id and each.id not in self._ids
+            named[id(each)] = each.id if fresh else f"call_{self._round}_{at}"
+            self._ids.add(named[id(each)])
         results = await self._run(ours)
         if not self._exchange.deadline.remaining():  # a round that nobody waits for would still be paid for
             raise UpstreamError("timeout", "the tools took all the time that the request had")

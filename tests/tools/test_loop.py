@@ -10,7 +10,7 @@ from anthropic import AsyncAnthropic
 from ollama import AsyncClient
 from openai import AsyncOpenAI
 
-from gateway.testing import RunningGateway, ScriptedUpstream, running_gateway
+from gateway.testing import RunningGateway, ScriptedUpstream, reply_json, running_gateway
 from tests.tools.kit import Model, Turn, asked, call, chat, offered, results, running, streamed, words, work
 
 TWO_ROUNDS = (
@@ -171,6 +171,20 @@ async def test_a_call_without_an_id_gets_one_for_its_result() -> None:
             assert (await chat(gateway))["choices"][0]["message"]["content"] == "two"
             told = upstream.requests[1].json()["messages"]
             assert [message["content"] for message in told if message["role"] == "tool"] == ["2", "2"]
+
+
+async def test_an_id_that_stands_twice_is_given_once() -> None:
+    function = {"name": "add", "arguments": '{"a": 1}'}
+    asks = {"role": "assistant", "tool_calls": [{"id": "same", "type": "function", "function": function}] * 2}
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
+    again = reply_json({**body, "choices": [{"index": 0, "message": asks, "finish_reason": "tool_calls"}]})
+    async with running(Model(again, again, Turn("done"))) as (gateway, upstream):
+        await chat(gateway)
+        told = upstream.requests[2].json()["messages"]
+        called = [call["id"] for message in told for call in message.get("tool_calls", ())]
+        assert [message["tool_call_id"] for message in told if message["role"] == "tool"] == called
+        assert called[0] == "same"
+        assert len(set(called)) == 4
 
 
 async def by_openai(gateway: RunningGateway, stream: bool) -> str:
