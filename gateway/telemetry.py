@@ -7,6 +7,7 @@ known to the redactor, reaches a line.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -33,6 +34,7 @@ SIGNS = (
 """What no text with such a credential is without."""
 VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 IDS_AT_ONCE = 256
+LONGEST_MESSAGE = 1000
 _ids: list[str] = []
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -196,6 +198,33 @@ class Logger:
                 self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._shown = f"{self._prefix}.{ms:03d}Z"
         return self._shown
+
+
+class Unheard(logging.Handler):
+    """Takes what libraries log and nobody handles, from any thread: Python would write it to stderr as it is, where
+    every line is one JSON object and no credential stands."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__(logging.WARNING)
+        self._log, self._own = log, Logger(stream=log._stream)
+        self._own.redactor = log.redactor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line. The lock of `handle` keeps threads apart."""
+        level = "warning" if record.levelno < logging.ERROR else "error"
+        if not self._log.is_enabled(level):
+            return
+        self._own._text = self._log._text
+        error = record.exc_info[1] if record.exc_info else None
+        self._own.line(
+            level,
+            "library",
+            {
+                "logger": record.name,
+                "message": record.getMessage()[:LONGEST_MESSAGE],
+                "error": None if error is None else f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE],
+            },
+        )
 
 
 @lru_cache(maxsize=256)

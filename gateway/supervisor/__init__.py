@@ -6,6 +6,7 @@ before any loop exists, so that workers can be forked between the two.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ from gateway.supervisor.front import Front
 from gateway.supervisor.group import Supervisor, run_loop
 from gateway.supervisor.life import FAILED, MISCONFIGURED
 from gateway.supervisor.single import Single
-from gateway.telemetry import LEVELS, Logger
+from gateway.telemetry import LEVELS, Logger, Unheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def run(options: ServeOptions) -> int:
     """
     try:
         log = Logger(_level(options.log_level), _form(os.environ.get("LOG_FORMAT")))
+        logging.lastResort = Unheard(log)
         require_c_parser()
         source = Source(find_home(options.home, os.environ), os.environ, _overrides(options))
         read = source.read()
