@@ -9,7 +9,19 @@ import pytest
 
 from tests.soak import report
 from tests.soak.client import CHAT, PATHS, told
-from tests.soak.figures import FIGURES, cancel, cuts, hostile, overload, reload, secrets, sigterm, slow, streams
+from tests.soak.figures import (
+    FIGURES,
+    cancel,
+    cuts,
+    dashboard,
+    hostile,
+    overload,
+    reload,
+    secrets,
+    sigterm,
+    slow,
+    streams,
+)
 from tests.soak.figures.limits import BURST, RATE, excess, shortfall
 from tests.soak.figures.memory import growth_per_100k
 from tests.soak.row import Row, not_built
@@ -48,6 +60,12 @@ async def test_leavers_leave_no_upstream_connection_open() -> None:
 async def test_cuts_are_flagged_and_lose_nothing() -> None:
     found = values(await cuts.measure("tiny"))
     assert found["wrong"] == 0 and found["flagged"] == found["count"], found["examples"]
+
+
+async def test_no_payload_runs_on_the_dashboard_and_no_other_site_may_post() -> None:
+    found = values(await dashboard.measure("tiny"))
+    assert found["ran"] == [] and found["accepted"] == 0
+    assert found["payloads"] >= 5 and found["pages"] >= 15 and found["posts"] == 20
 
 
 async def test_overload_is_answered_with_503_and_the_rest_is_served() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from tests.soak.figures import (
     cancel,
     cuts,
+    dashboard,
     hostile,
-    later,
     ledger,
     limits,
     loop,
@@ -42,7 +42,7 @@ FIGURES: dict[str, Measure] = {
     "overload": overload.measure,
     "slow": slow.measure,
     "secrets": secrets.measure,
-    "dashboard": later.dashboard,
+    "dashboard": dashboard.measure,
     "start": start.measure,
     "memory": memory.measure,
 }
