@@ -203,5 +203,9 @@ class Hub:
         return 0
 
     async def _announce(self, gateway: Gateway, workers: Workers) -> None:
+        """Say once for the group that it serves, whichever hub is the first to know: one that died is replaced."""
         await workers.wait()
-        self._front.announce(gateway, self._log)
+        told = Path(self._listener.getsockname()).parent / "told"
+        if not told.exists():
+            told.touch()
+            self._front.announce(gateway, self._log)

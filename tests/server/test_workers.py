@@ -135,6 +135,7 @@ async def test_the_hub_is_replaced_and_finds_the_workers_again(group: Process) -
         while await status() != 200:
             await asyncio.sleep(0.01)
     assert await workers(group) == pids
+    assert sum(line.startswith("ready:") for line in group.lines) == 1
 
 
 async def test_the_admin_listener_tells_of_all_workers_together(group: Process) -> None:
