@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from math import log2
 from typing import Any, Final
 
+from gateway.attempts.plan import kind_of
 from gateway.errors import UpstreamError
 from gateway.exchange import Attempt, Exchange, waited_s
 
@@ -162,7 +163,7 @@ class Pulse:
 
 def _tried(attempt: Attempt) -> _Tried:
     error = attempt.error
-    is_fault = isinstance(error, UpstreamError)
+    is_fault = isinstance(error, UpstreamError) and kind_of(error) is not None  # not the request's own
     too_many = isinstance(error, UpstreamError) and error.upstream_status == 429
     return attempt.health.name, attempt.started_at_s, is_fault, too_many, attempt.usage, attempt.cost_usd
 

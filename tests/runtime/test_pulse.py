@@ -72,21 +72,22 @@ async def ask(gateway: RunningGateway, model: str = "m", **more: Any) -> int:
 
 
 async def test_requests_errors_and_tokens_are_counted_by_their_end() -> None:
-    answers = iter([reply_json(ANSWER), reply_json({"error": {}}, status=503), reply_json({"error": {}}, status=429)])
+    # The last one is the request's own fault: no target is told of as failing for it.
+    answers = iter([reply_json(ANSWER), *(reply_json({"error": {}}, status=status) for status in (503, 429, 400))])
     async with ScriptedUpstream(lambda _: next(answers)) as up:
         clock = Shifted()
         async with running_gateway(config(up.url), clock=clock) as gateway:
-            assert [await ask(gateway) for _ in range(3)] == [200, 503, 429]
+            assert [await ask(gateway) for _ in range(4)] == [200, 503, 429, 400]
             assert await ask(gateway, "nobody") == 404
             assert (await gateway.get("/health")).status == 200
             clock.advance(1)
             pulse = await told(gateway)
             found = counted(pulse)
-            assert (found["requests"], found["errors_5xx"], found["errors_4xx"], found["disconnects"]) == (4, 1, 2, 0)
+            assert (found["requests"], found["errors_5xx"], found["errors_4xx"], found["disconnects"]) == (5, 1, 3, 0)
             assert (found["tokens_in"], found["tokens_out"]) == (11, 7)
             target = of_target(pulse, "r", "up/m")
-            assert (target["attempts"], target["errors"], target["too_many"]) == (3, 2, 1)
-            assert sum(pulse["five_minutes"][1].values()) == 4  # the time added, of each
+            assert (target["attempts"], target["errors"], target["too_many"]) == (4, 2, 1)
+            assert sum(pulse["five_minutes"][1].values()) == 5  # the time added, of each
 
 
 async def test_a_fallback_is_two_attempts_and_one_request() -> None:
