@@ -1,9 +1,8 @@
-"""examples/prompt_chain and examples/orchestrator: exactly what their READMEs say."""
+"""examples/prompt_chain: exactly what its README says."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from tests.examples.readme import blocks
 from tests.imports import ROOT
 from tests.serving import run, serving
 
-CHAIN, TEAM = ROOT / "examples" / "prompt_chain", ROOT / "examples" / "orchestrator"
+CHAIN = ROOT / "examples" / "prompt_chain"
 
 
 @pytest.fixture
@@ -38,16 +37,3 @@ async def test_the_chain_answers_leaves_its_rows_and_is_stopped_by_a_gate(home: 
     assert refused["error"] == {"type": "api_error", "message": message}
     told = (await run(sys.executable, "-c", rows.text, cwd=home.parents[1])).splitlines()
     assert sorted(line.split()[0] for line in told) == ["fast", "fast", "fast", "prompt-chain"]
-
-
-async def test_the_team_works_at_the_same_time_and_the_graph_streams() -> None:
-    team, graph = blocks(TEAM / "README.md", "bash")
-    async with serving(TEAM) as gateway:
-        answer = json.loads(await run("bash", "-euo", "pipefail", "-c", team.at(gateway.url)))
-        streamed = await run("bash", "-euo", "pipefail", "-c", graph.at(gateway.url))
-    said = answer["choices"][0]["message"]["content"]
-    assert re.findall(r'<result number="(\d)" status="(\w+)">', said) == [("1", "done"), ("2", "done"), ("3", "done")]
-    assert "describe plums" in said
-    assert any('"workflow_tasks_cut"' in line for line in gateway.lines)
-    assert "event: message_stop" in streamed
-    assert "Answer" in streamed
