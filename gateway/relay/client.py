@@ -81,6 +81,7 @@ class ClientStream:
         head = head_of(status, headers, "transfer-encoding: chunked\r\n", 1)
         transport.write(head + b"%x\r\n%b\r\n" % (len(first), first) if first else head)
         protocol = self._http.protocol
+        protocol.begun = True
         self.paused = protocol.writing_paused
         protocol.on_flow = self._on_flow
 

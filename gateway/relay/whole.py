@@ -54,7 +54,9 @@ async def send_whole(
         last += "connection: keep-alive\r\n"
     data = head_of(status, headers, last, last.count("\n"))
     transport.write(data if bodiless or http.method == "HEAD" else data + body)
-    if http.protocol.writing_paused:
+    protocol = http.protocol
+    protocol.begun = True  # type: ignore[attr-defined]  # a Connection: see there
+    if protocol.writing_paused:
         await http.writer.drain()
     return Sent(status, keep_alive)
 

@@ -36,12 +36,13 @@ LINGER_S = 1.0
 class Connection(RequestHandler):
     """A client connection with a header timeout, a write timeout, and word of its client's reading pace.
 
-    `finishing` is set while an exchange tells its plugins how it ended: a client that leaves just then cancels nothing.
+    `begun` is set once bytes of the answer to a quick request are out; `finishing` while an exchange tells its plugins
+    how it ended: a client that leaves just then cancels nothing.
     """
 
     __slots__ = (
         "_asked", "_get_limits", "_head", "_head_timer", "_known", "_later", "_malformed", "_quick", "_refuse", "_rest",
-        "_serve", "_wire", "_write_timer", "finishing", "on_flow",
+        "_serve", "_wire", "_write_timer", "begun", "finishing", "on_flow",
     )  # fmt: skip
 
     def __init__(
@@ -65,13 +66,13 @@ class Connection(RequestHandler):
         self._wire: asyncio.Transport | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self.finishing = False
+        self.begun = self.finishing = False
         self.on_flow: Callable[[bool], None] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being handled or waiting to be."""
-        if self._messages or self._asked is not None:
+        if self._messages or self._asked is not None or self._later:
             return False
         return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
 
@@ -83,7 +84,7 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse; a head that stays incomplete runs into its timeout."""
-        if self._asked is not None:  # asked before it was answered: it waits its turn
+        if self._asked is not None or self._later:  # asked before it was answered: it waits its turn
             self._later += data
             if len(self._later) > MOST_LATER_BYTES and self._wire is not None:
                 self._wire.pause_reading()
@@ -128,6 +129,7 @@ class Connection(RequestHandler):
             self._head_timer = None
         assert self._known is not None and self._wire is not None
         self._asked = quick.Quick(self._known, body, self, self._wire)
+        self.begun = False
         if self._rest is not None:
             self._rest.set_result(None)
         else:
@@ -151,9 +153,19 @@ class Connection(RequestHandler):
                 self._rest = None
         except ConnectionError:
             pass  # the client left
+        except Exception:  # what escaped the pipeline, which nothing should and which it has logged
+            self._escaped()
         finally:
             self._asked = self._rest = self._quick = None
             self.force_close()
+
+    def _escaped(self) -> None:
+        """Answer bare; where an answer has begun, drop the connection: nobody may take what there is for the whole."""
+        if self.begun:
+            self.abort()
+        elif self._wire is not None:
+            head = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            self._wire.write(head + b"content-length: %d\r\n\r\n%b" % (len(ESCAPED), ESCAPED))
 
     def _go_on(self) -> None:
         """Take what the client sent before its last request was answered."""

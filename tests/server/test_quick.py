@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from gateway.server.connection import Connection
 from gateway.server.quick import Head, split
 from gateway.testing import Gate, RunningGateway, ScriptedUpstream, reply_json, reply_sse, running_gateway
 from tests.server.conftest import OPENAI
@@ -161,6 +162,53 @@ async def test_what_is_asked_before_the_answer_waits_its_turn() -> None:
             gate.open()
             ids = [(await whole(client)).json()["id"] for _ in range(3)]
     assert ids == ["first", "second", "second"]
+
+
+async def test_what_comes_in_the_moment_after_an_answer_stays_behind_what_came_before_it() -> None:
+    """The loop may bring the next bytes before those that waited have had their turn."""
+    gate = Gate()
+    answers = [{**OPENAI, "id": id} for id in ("first", "second")]
+    async with ScriptedUpstream([[gate, *reply_json(answers[0])], reply_json(answers[1])]) as upstream:
+        async with running_gateway(CONFIG.format(url=upstream.url)) as gateway, raw_client(gateway) as client:
+            [connection] = await connections(gateway, client)
+            await upstream.wait_for_request()
+            second = request()
+            connection.data_received(second[:20])
+            gate.open()
+            while connection._asked is not None:
+                await asyncio.sleep(0)
+            assert connection._later == second[:20]  # it has been answered, and what waited still waits
+            connection.data_received(second[20:])
+            assert [(await whole(client)).json()["id"] for _ in answers] == ["first", "second"]
+
+
+async def connections(gateway: RunningGateway, client: RawClient) -> list[Connection]:
+    """Ask, and return the gateway's side of the connections that are open."""
+    await client.send(request())
+    return gateway.server._acceptor.open
+
+
+BROKEN = """
+from gateway.plugin import Plugin
+
+class Broken(Plugin):
+    async def handle(self, exchange, call_next):
+        reply = await call_next(exchange)
+        reply.headers["x-two"] = "a\\r\\nx-smuggled: 1"
+        return reply
+"""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_head_that_cannot_be_written_is_a_500_also_of_a_stream(stream: bool) -> None:
+    last = {"id": "c", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}
+    upstream = ScriptedUpstream(reply_sse([last, "[DONE]"]) if stream else reply_json(OPENAI))
+    text = "plugins: [broken]\n" + CONFIG
+    async with upstream, running_gateway(text.format(url=upstream.url), plugins={"broken": BROKEN}) as gateway:
+        body = json.dumps({"model": "m", "stream": stream, "messages": [{"role": "user", "content": "hi"}]}).encode()
+        answer = await ask(gateway, request(body=body))
+        assert (answer.status, answer.json()["error"]["code"]) == (500, "internal_error")
+        assert "x-smuggled" not in answer.headers
 
 
 async def whole(client: RawClient) -> RawAnswer:
