@@ -115,9 +115,9 @@ async def test_what_stands_beside_a_key_is_held_over_both_processes(home: Path, 
     rich = await new(home, "rich", "--budget", "$0.10/day", "--models", "m,m2")
     await within_a_second(two, rich, 403)  # known, but not for echo
     said = [await two.ask("m", key=rich, max_tokens=1, use=[10, 1]) for _ in range(10)]
-    statuses = [each.status for each in said]
-    assert statuses == sorted(statuses)
-    assert set(statuses) == {200, 402}
+    # What one process settles after its answer reaches the other a moment later: until then it counts as reserved, so
+    # that one may be refused too early, and none let in too many.
+    assert {each.status for each in said} == {200, 402}
     assert up.tokens["m"] - 90 <= 100
 
 
