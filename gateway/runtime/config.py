@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -177,3 +178,8 @@ class Config:
     secrets: tuple[Secret, ...] = ()
     patterns: tuple[tuple[Path, str], ...] = ()
     texts: tuple[tuple[str, Secret], ...] = ()
+
+
+def digest_of(contents: Iterable[bytes]) -> str:
+    """Return the digest of files with these contents."""
+    return hashlib.sha256(b"".join(contents)).hexdigest()[:12]

@@ -7,14 +7,13 @@ What a later version adds is refused by name here, never ignored.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Final
 
 from gateway.errors import ConfigError
 from gateway.pricing import Entry
 from gateway.runtime import held
-from gateway.runtime.config import AdminConfig, CheckConfig, Config, Place, ProviderConfig, RouteConfig
+from gateway.runtime.config import AdminConfig, CheckConfig, Config, Place, ProviderConfig, RouteConfig, digest_of
 from gateway.runtime.document import Node
 from gateway.runtime.entries import EntryReader
 from gateway.runtime.files import FileReader
@@ -85,7 +84,7 @@ class _Load:
         return Config(
             home=self.home.folder,
             file=self.home.file,
-            digest=hashlib.sha256(b"".join(self.files.read.values())).hexdigest()[:12],
+            digest=digest_of(self.files.read.values()),
             files=tuple(self.files.read),
             server=server,
             admin=admin,

@@ -13,13 +13,13 @@ import itertools
 import sys
 import traceback
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final
+from types import CodeType, ModuleType
+from typing import Final
 
 from gateway.errors import ConfigError
 from gateway.runtime.home import Home
@@ -39,6 +39,8 @@ _serial = itertools.count(1)
 _given_up: list[str] = []
 """Packages whose `Modules` was collected. The collector may run in the midst of anybody's walk over sys.modules, so
 what it calls only notes the name."""
+_compiled: dict[str, tuple[bytes, CodeType]] = {}
+"""Every file that was loaded, as it was and compiled: a reload compiles what was edited, not all of it."""
 
 
 class Modules:
@@ -162,11 +164,16 @@ def _spec(name: str, path: Path) -> ModuleSpec:
 
 
 class _FreshLoader(SourceFileLoader):
-    """Reads the source each time. Python's bytecode cache compares whole seconds and sizes, which misses an edit
-    made within a second of the last; and an operator's home may be read-only."""
+    """Reads the source each time, and compiles what it has not compiled yet. Python's bytecode cache compares whole
+    seconds and sizes, which misses an edit made within a second of the last; and an operator's home may be
+    read-only."""
 
-    def path_stats(self, path: Any) -> Mapping[str, Any]:
-        raise OSError("no bytecode cache for plugins")
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path)
+        known = _compiled.get(self.path)
+        if known is None or known[0] != source:
+            known = _compiled[self.path] = (source, self.source_to_code(source, self.path))
+        return known[1]
 
 
 class _FreshFinder(MetaPathFinder):

@@ -24,7 +24,7 @@ from gateway.runtime.plugins import Catalog, discover
 from gateway.runtime.shared import shared
 from gateway.runtime.snapshot import Snapshot, build
 from gateway.runtime.veiled import secrets_of
-from gateway.runtime.watch import State, folders_of, state_of
+from gateway.runtime.watch import State, folders_of, is_as_read, state_of
 from gateway.secret import Secret
 from gateway.telemetry import Logger
 
@@ -213,7 +213,7 @@ class Reloader:
     async def watch(self) -> None:
         """Reload whenever a file of the configuration, or a plugin, changes. Runs until cancelled."""
         seen = self._seen
-        if await asyncio.to_thread(self._digest) != self._gateway.snapshot.digest:  # changed since the start read it
+        if not await asyncio.to_thread(is_as_read, self._gateway.snapshot.config):  # changed since the start read it
             seen = await self._taken(await asyncio.to_thread(self._state))
         while True:
             folders = folders_of(self._gateway.snapshot.config, seen)
@@ -238,12 +238,6 @@ class Reloader:
         snapshot = self._gateway.snapshot
         read = (Path(path) for plugin in snapshot.plugins for path in plugin.files)
         return state_of(snapshot.config, self._faulty.union(read))
-
-    def _digest(self) -> str:
-        try:
-            return self._source.read()[0].digest
-        except ConfigError:
-            return "not readable"
 
 
 async def _changes(folders: Collection[Path]) -> AsyncIterator[None]:

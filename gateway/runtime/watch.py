@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gateway.runtime.config import Config
+from gateway.runtime.config import Config, digest_of
+from gateway.runtime.known import KNOWN_FILE
+from gateway.runtime.prices import PRICES_FILE
 
 State = Mapping[Path, tuple[int, int, int] | None]
 
@@ -25,6 +27,17 @@ def state_of(config: Config, further: frozenset[Path]) -> State:
         except OSError:
             found[path] = None
     return found
+
+
+def is_as_read(config: Config) -> bool:
+    """Return whether the files still say what `config` says: none of them has changed, and none has joined them."""
+    try:
+        content = [path.read_bytes() for path in config.files]
+    except OSError:
+        return False
+    may_join = [file for folder, pattern in config.patterns for file in folder.glob(pattern)]
+    may_join += [config.home / KNOWN_FILE, config.home / PRICES_FILE]
+    return digest_of(content) == config.digest and all(file in config.files for file in may_join if file.is_file())
 
 
 def folders_of(config: Config, state: State) -> frozenset[Path]:
