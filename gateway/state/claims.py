@@ -18,13 +18,17 @@ def refuse_twice(claims: Sequence[Claim]) -> None:
 
     Raises: ValueError.
     """
-    if len(claims) > 1 and len({(type(claim), claim.key) for claim in claims}) != len(claims):
+    if len({claim.key for claim in claims}) == len(claims):
+        return
+    if len({(type(claim), claim.key) for claim in claims}) != len(claims):
         raise ValueError(f"one key is claimed twice in {', '.join(claim.key for claim in claims)}; add the amounts up")
 
 
 def level_now(bucket: Bucket, level: float, at: float, now: float) -> float:
     """Return how full a bucket is that held `level` at `at`."""
-    return min(float(bucket.burst), level + max(0.0, now - at) * bucket.rate_per_s)
+    if now > at:  # min and max would cost more than all the rest of it
+        level += (now - at) * bucket.rate_per_s
+    return level if level < bucket.burst else float(bucket.burst)
 
 
 def full_in(bucket: Bucket, level: float) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 from gateway.state.claims import (
+    SLACK,
     bucket_wait,
     forgotten_in,
     full_in,
@@ -144,69 +146,84 @@ class MemoryStore(StateStore):
     # --- claims ------------------------------------------------------------------------------------
 
     async def take(self, claims: Sequence[Claim]) -> Taken:
-        refuse_twice(claims)
+        if len(claims) > 1:
+            refuse_twice(claims)
         shelf, prefix = self._shelf, self._prefix
         now = shelf.now()
-        seen: list[tuple[Any, float]] = []
-        refused: list[int] = []
-        retry_after_s = 0.0
-        for number, claim in enumerate(claims):
-            if type(claim) is Bucket:
-                level = self._level(claim, now)
-                seen.append((level, 0.0))
-                wait = bucket_wait(claim, level)
-            elif type(claim) is Quota:
-                counted, ends_at = self._counted(claim, now)
-                seen.append((counted, ends_at))
-                wait = quota_wait(claim, counted, ends_at, now)
-            else:
-                assert isinstance(claim, Lease)
-                holders = self._holders(claim, now)
-                seen.append((holders, 0.0))
-                wait = lease_wait(claim, claim.holder in holders, holders.values(), now)
-            if wait:
-                refused.append(number)
-                retry_after_s = max(retry_after_s, wait)
+        # As if all were allowed, which they nearly always are; written down when it is known.
         left: list[int] = []
         reset_s: list[float] = []
-        for claim, (kept, ends_at) in zip(claims, seen, strict=True):
+        after: list[tuple[dict[str, Any], str, Any]] = []
+        refused: list[int] = []
+        retry_after_s = wait = 0.0
+        for number, claim in enumerate(claims):
+            key = prefix + claim.key
             if type(claim) is Bucket:
-                if not refused and claim.amount > 0:
-                    kept -= claim.amount
-                    shelf.levels[prefix + claim.key] = (kept, now, now + forgotten_in(claim, kept))
-                left.append(whole(kept))
-                reset_s.append(full_in(claim, kept))
+                amount, level = claim.amount, level_of(claim, shelf.levels.get(key), now)
+                if amount > 0:
+                    if amount > level:
+                        wait = bucket_wait(claim, level)
+                    level -= amount
+                    after.append((shelf.levels, key, (level, now, now + forgotten_in(claim, level))))
+                left.append(floor(level + SLACK))
+                reset_s.append(full_in(claim, level))
             elif type(claim) is Quota:
-                if not refused and claim.amount > 0:
-                    kept += claim.amount
-                    shelf.kept[prefix + claim.key] = _Kept(kept, ends_at)
-                left.append(claim.limit - kept)
+                amount = claim.amount
+                counted, ends_at = counted_of(claim, shelf.kept.get(key), now)
+                if amount > 0:
+                    wait = quota_wait(claim, counted, ends_at, now)
+                    counted += amount
+                    after.append((shelf.kept, key, _Kept(counted, ends_at)))
+                left.append(claim.limit - counted)
                 reset_s.append(ends_at - now)
             else:
                 assert isinstance(claim, Lease)
-                if not refused:
-                    kept[claim.holder] = now + claim.lifetime_s
-                    shelf.leases[prefix + claim.key] = kept
-                left.append(claim.limit - len(kept))
-                reset_s.append(max(kept.values(), default=now) - now)
-        if not refused:
-            shelf.sweep()
-        return Taken(not refused, tuple(refused), retry_after_s, tuple(left), tuple(reset_s))
+                holders = alive(shelf.leases.get(key), now)
+                wait = lease_wait(claim, claim.holder in holders, holders.values(), now)
+                holders[claim.holder] = now + claim.lifetime_s
+                after.append((shelf.leases, key, holders))
+                left.append(claim.limit - len(holders))
+                reset_s.append(max(holders.values()) - now)
+            if wait:
+                refused.append(number)
+                retry_after_s, wait = max(retry_after_s, wait), 0.0
+        if refused:
+            standing = [self._standing(claim, now) for claim in claims]
+            return Taken(False, tuple(refused), retry_after_s, *zip(*standing, strict=True))
+        for kept, key, value in after:
+            kept[key] = value
+        shelf.sweep()
+        return Taken(True, (), 0.0, tuple(left), tuple(reset_s))
+
+    def _standing(self, claim: Claim, now: float) -> tuple[int, float]:
+        """Return what is left of a claim, and in how many seconds it is whole, when nothing of it is taken."""
+        shelf, key = self._shelf, self._prefix + claim.key
+        if type(claim) is Bucket:
+            level = level_of(claim, shelf.levels.get(key), now)
+            return whole(level), full_in(claim, level)
+        if type(claim) is Quota:
+            counted, ends_at = counted_of(claim, shelf.kept.get(key), now)
+            return claim.limit - counted, ends_at - now
+        assert isinstance(claim, Lease)
+        holders = alive(shelf.leases.get(key), now)
+        return claim.limit - len(holders), max(holders.values(), default=now) - now
 
     async def settle(self, claims: Sequence[Claim]) -> None:
         shelf, now = self._shelf, self._shelf.now()
         for claim in claims:
             key = self._prefix + claim.key
-            match claim:
-                case Lease():
-                    shelf.leases.get(key, {}).pop(claim.holder, None)
-                case Bucket():
-                    level = min(float(claim.burst), self._level(claim, now) - claim.amount)
-                    shelf.levels[key] = (level, now, now + forgotten_in(claim, level))
-                case Quota():
-                    counted, ends_at = self._counted(claim, now)
-                    if counted or claim.amount > 0:
-                        shelf.kept[key] = _Kept(max(0, counted + claim.amount), ends_at)
+            if type(claim) is Bucket:
+                level = level_of(claim, shelf.levels.get(key), now) - claim.amount
+                if level > claim.burst:
+                    level = float(claim.burst)
+                shelf.levels[key] = (level, now, now + forgotten_in(claim, level))
+            elif type(claim) is Quota:
+                counted, ends_at = counted_of(claim, shelf.kept.get(key), now)
+                if counted or claim.amount > 0:
+                    shelf.kept[key] = _Kept(max(0, counted + claim.amount), ends_at)
+            else:
+                assert isinstance(claim, Lease)
+                shelf.leases.get(key, {}).pop(claim.holder, None)
         shelf.sweep()
 
     async def renew(self, leases: Sequence[Lease]) -> None:
@@ -221,19 +238,21 @@ class MemoryStore(StateStore):
     async def close(self) -> None:
         return None
 
-    def _level(self, bucket: Bucket, now: float) -> float:
-        kept = self._shelf.levels.get(self._prefix + bucket.key)
-        if kept is None or kept[2] <= now:
-            return float(bucket.burst)
-        return level_now(bucket, kept[0], kept[1], now)
 
-    def _holders(self, lease: Lease, now: float) -> dict[str, float]:
-        """Return the live holders, in a dictionary that may be kept."""
-        holders = self._shelf.leases.get(self._prefix + lease.key)
-        return {holder: ends_at for holder, ends_at in holders.items() if ends_at > now} if holders else {}
+def level_of(bucket: Bucket, kept: tuple[float, float, float] | None, now: float) -> float:
+    """Return how full a bucket is; one that nobody remembers is full."""
+    if kept is None or kept[2] <= now:
+        return float(bucket.burst)
+    return level_now(bucket, kept[0], kept[1], now)
 
-    def _counted(self, quota: Quota, now: float) -> tuple[int, float]:
-        kept = self._shelf.kept.get(self._prefix + quota.key)
-        if kept is None or kept.ends_at <= now or not isinstance(kept.value, int):
-            return 0, now + quota.lifetime_s
-        return kept.value, kept.ends_at
+
+def counted_of(quota: Quota, kept: _Kept | None, now: float) -> tuple[int, float]:
+    """Return a quota's sum and when it is forgotten; one that is not there begins now."""
+    if kept is None or kept.ends_at <= now or not isinstance(kept.value, int):
+        return 0, now + quota.lifetime_s
+    return kept.value, kept.ends_at
+
+
+def alive(holders: dict[str, float] | None, now: float) -> dict[str, float]:
+    """Return those whose time is not over, in a dictionary that may be kept."""
+    return {holder: ends_at for holder, ends_at in holders.items() if ends_at > now} if holders else {}
