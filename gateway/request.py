@@ -92,7 +92,7 @@ class ClientRequest:
     body's top-level JSON members as raw bytes, None when the body is not a JSON object; what is in `fields`
     is what goes upstream, so a plugin may set or delete members. `upstream_path` is what a path route's `**`
     matched. `http` is aiohttp's own request, None in process. `credential_header` is set by the plugin that knew the
-    caller by it: it never goes upstream.
+    caller by it: it never goes upstream. `memo` holds what was found out of a head that comes again on its connection.
     """
 
     __slots__ = (
@@ -102,6 +102,7 @@ class ClientRequest:
         "fields",
         "headers",
         "http",
+        "memo",
         "method",
         "model",
         "path",
@@ -132,6 +133,7 @@ class ClientRequest:
         self.stream = False
         self.upstream_path = ""
         self.credential_header = ""
+        self.memo: dict[Any, Any] | None = None
 
     def answer_tokens(self, otherwise: int) -> int:
         """Return how many tokens the request lets its answer have, `otherwise` when it does not say."""

@@ -26,6 +26,7 @@ from gateway.relay.estimated import counted_body
 from gateway.relay.headers import for_client
 from gateway.relay.neutral import NeutralStream
 from gateway.relay.opaque import OpaqueStream
+from gateway.relay.passing import Passing
 from gateway.relay.plain import rewrite, watch
 from gateway.relay.stream import LiveStream
 from gateway.relay.translated import TranslatedStream
@@ -61,6 +62,34 @@ class Answers:
         self._chain, self._clock = chain, clock
         self._most_decoded_bytes = most_decoded_bytes
         self._rewrites = bool(chain.transformers)
+        self._watches = bool(chain.transformers or chain.observers)
+
+    def at_once(self, attempt: Attempt, passing: Passing, response: UpstreamResponse) -> Reply | None:
+        """Return the answer where it is plain, has come whole, and goes to the client byte for byte, under a head that
+        came before; None leaves it to `judge`. Raises: UpstreamError."""
+        exchange = attempt.exchange
+        request = exchange.request
+        endpoint = request.endpoint
+        if (
+            endpoint is None
+            or not endpoint.is_read
+            or request.stream
+            or not passing.is_json
+            or self._watches
+            or exchange.observers
+            or exchange.transforms
+            or exchange.origin is not None
+            or attempt.target.provider.quirks.get("think_tags")
+            or exchange.error is not None
+            or (exchange.route is not None and exchange.route.model_echo == "requested")
+            or not (body := response.at_hand())
+            or (usage := exchange.dialect.usage(body)) is None
+        ):
+            return None
+        now_s = exchange.deadline.now()
+        attempt.usage = exchange.usage = usage
+        attempt.received_at_s = exchange.first_token_at_s = now_s
+        return Reply(200, None, body, passing)
 
     async def judge(self, sent: Sent, response: UpstreamResponse) -> Reply:
         """Return the answer as far as its head, and a stream's first content, are known. Raises: UpstreamError."""

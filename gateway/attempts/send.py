@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable
 from email.utils import formatdate
 
@@ -10,12 +11,16 @@ from gateway.attempts import foreign
 from gateway.attempts.answer import Answers, Sent
 from gateway.attempts.elsewhere import made_here, path_elsewhere, rendered_embeddings
 from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
+from gateway.attempts.written import MOST_KEPT, learn
 from gateway.chain import Chain
+from gateway.dialects.protocol import Dialect
 from gateway.dialects.table import DIALECTS
 from gateway.errors import UpstreamError
 from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply, Whole
 from gateway.plugin import Clock, Log
+from gateway.relay.passing import passing_of
 from gateway.secret import Secret
+from gateway.upstream.head import head_bytes
 from gateway.upstream.keys import CREDENTIAL_STATUSES, Keys
 from gateway.upstream.provider import Provider
 from gateway.upstream.repeated import conceal
@@ -35,6 +40,8 @@ CHAT_PATHS = {
     "anthropic": "/v1/messages",
     "ollama": "/api/chat",
 }
+_numbers = itertools.count()
+"""Of senders: what heads were written for by one that a reload replaced must not be found by another."""
 
 
 class Sender:
@@ -53,6 +60,7 @@ class Sender:
     ) -> None:
         self._keys, self._clock, self._log, self._wants_usage = keys, clock, log, wants_usage
         self._tells_steps = log.is_enabled("debug")
+        self._number = next(_numbers)
         self._answers = Answers(chain, clock, most_decoded_bytes)
 
     def send(self, attempt: Attempt) -> Awaitable[Reply]:
@@ -90,18 +98,84 @@ class Sender:
     ) -> Reply:
         exchange = attempt.exchange
         client = exchange.request
-        target = attempt.target
-        path, native = self._path(exchange, provider)
-        if path is None:
-            if len(client.body) > LONG_BYTES:
-                return await asyncio.to_thread(made_here, exchange)
-            return made_here(exchange)
-        dialect = exchange.dialect
+        dialect, native = exchange.dialect, True
+        request = self._again(attempt, provider, number)
+        if request is None:
+            path, native = self._path(exchange, provider)
+            if path is None:
+                if len(client.body) > LONG_BYTES:
+                    return await asyncio.to_thread(made_here, exchange)
+                return made_here(exchange)
+            request, dialect = await self._prepared(attempt, provider, number, key, path, native=native)
+        if self._tells_steps:
+            self._log.debug(
+                "attempt",
+                request_id=exchange.id,
+                target=exchange.headers.get("x-gateway-target"),
+                attempt=attempt.number,
+                method=request.method,
+                path=request.path.partition("?")[0],  # SECURITY: some clients put their key into the query
+                dialect=dialect.name,
+                verbatim=native,
+                body_bytes=len(request.body) if isinstance(request.body, bytes) else None,
+                remaining_ms=int(attempt.deadline.remaining() * 1000),
+            )
+        lease = provider.transport.send(request, deadline=attempt.deadline.at)
+        now = exchange.deadline.now
+        attempt.sent_at_s, attempt.received_at_s = attempt.sent_at_s or now(), None
+        try:
+            response = await lease.__aenter__()
+        except BaseException as error:
+            attempt.received_at_s = now()
+            if not request.is_sent and not isinstance(error, UpstreamError):
+                attempt.sent_at_s = None  # given up before there was a connection
+            raise
+        if self._tells_steps:
+            self._log.debug(
+                "upstream_head",
+                request_id=exchange.id,
+                target=exchange.headers.get("x-gateway-target"),
+                attempt=attempt.number,
+                status=response.status,
+                content_type=response.headers.get("content-type"),
+            )
+        handed_over = False
+        try:
+            attempt.status = status = response.status
+            if status >= 400 and "date" not in response.headers:  # RFC 9110, 6.6.1: the recipient's own is as good
+                response.headers["date"] = formatdate(self._clock.time(), usegmt=True)
+            head = response.head
+            passing = passing_of(head) if head is not None else None
+            if keys is not None and (passing is None or passing.has_limits or keys.any_rests):
+                model = model_for(exchange, attempt.target)
+                pause_s = keys.learn(number, model, status, response.headers, attempt.started_at_s)
+                if pause_s:
+                    self._note_rest(attempt, status, number, pause_s)
+            if native and passing is not None and (reply := self._answers.at_once(attempt, passing, response)):
+                return reply
+            reply = await self._answers.judge(Sent(attempt, provider, dialect, native, lease), response)
+            handed_over = not isinstance(reply.body, bytes | Whole)
+            return reply
+        except UpstreamError as error:
+            conceal(error, provider, client.headers)
+            raise
+        finally:
+            if not handed_over:
+                attempt.received_at_s = attempt.received_at_s or now()
+                await lease.__aexit__(None, None, None)
+
+    async def _prepared(
+        self, attempt: Attempt, provider: Provider, number: int, key: Secret | None, path: str, *, native: bool
+    ) -> tuple[UpstreamRequest, Dialect]:
+        """Return the request, written from what the client sent, and the dialect it is in."""
+        exchange, target = attempt.exchange, attempt.target
+        client, dialect = exchange.request, exchange.dialect
         extra: dict[str, str] = {}
         if exchange.dropped:  # by a target that was tried before
             exchange.dropped = ()
             exchange.headers.pop("x-gateway-dropped", None)
-        if native and not exchange.chat_changed and not must_be_rendered(exchange, target):
+        is_rendered = not native or exchange.chat_changed or must_be_rendered(exchange, target)
+        if not is_rendered:
             body = native_body(attempt, wants_usage=self._wants_usage)
         else:
             dialect = exchange.dialect if native else DIALECTS[NATIVE_DIALECT[provider.dialect]]
@@ -130,58 +204,59 @@ class Sender:
             connect_s=timeouts.connect_s,
             head_s=timeouts.first_token_s if client.stream else 0.0,
         )
-        if self._tells_steps:
-            self._log.debug(
-                "attempt",
-                request_id=exchange.id,
-                target=exchange.headers.get("x-gateway-target"),
-                attempt=attempt.number,
-                method=request.method,
-                path=request.path.partition("?")[0],  # SECURITY: some clients put their key into the query
-                dialect=dialect.name,
-                verbatim=native,
-                body_bytes=len(body),
-                remaining_ms=int(attempt.deadline.remaining() * 1000),
-            )
-        lease = provider.transport.send(request, deadline=attempt.deadline.at)
-        now = exchange.deadline.now
-        attempt.sent_at_s, attempt.received_at_s = attempt.sent_at_s or now(), None
-        try:
-            response = await lease.__aenter__()
-        except BaseException as error:
-            attempt.received_at_s = now()
-            if not request.is_sent and not isinstance(error, UpstreamError):
-                attempt.sent_at_s = None  # given up before there was a connection
-            raise
-        if self._tells_steps:
-            self._log.debug(
-                "upstream_head",
-                request_id=exchange.id,
-                target=exchange.headers.get("x-gateway-target"),
-                attempt=attempt.number,
-                status=response.status,
-                content_type=response.headers.get("content-type"),
-            )
-        handed_over = False
-        try:
-            attempt.status = status = response.status
-            if status >= 400 and "date" not in response.headers:  # RFC 9110, 6.6.1: the recipient's own is as good
-                response.headers["date"] = formatdate(self._clock.time(), usegmt=True)
-            if keys is not None:
-                model = model_for(exchange, target)
-                pause_s = keys.learn(number, model, status, response.headers, attempt.started_at_s)
-                if pause_s:
-                    self._note_rest(attempt, status, number, pause_s)
-            reply = await self._answers.judge(Sent(attempt, provider, dialect, native, lease), response)
-            handed_over = not isinstance(reply.body, bytes | Whole)
-            return reply
-        except UpstreamError as error:
-            conceal(error, provider, client.headers)
-            raise
-        finally:
-            if not handed_over:
-                attempt.received_at_s = attempt.received_at_s or now()
-                await lease.__aexit__(None, None, None)
+        if not is_rendered and not self._tells_steps:
+            self._learn(attempt, provider, number, request)
+        return request, dialect
+
+    def _again(self, attempt: Attempt, provider: Provider, number: int) -> UpstreamRequest | None:
+        """Return the request where its head was written before; None leaves it to `_prepared`."""
+        exchange = attempt.exchange
+        client = exchange.request
+        memo = client.memo
+        if (
+            memo is None
+            or client.fields is None
+            or exchange.chat_changed
+            or exchange.dropped
+            or attempt.request_headers
+        ):
+            return None
+        written = memo.get((self._number, provider.name, number, client.credential_header))
+        if written is None:
+            return None
+        body = native_body(attempt, wants_usage=self._wants_usage)
+        head = written.head(exchange.id, len(body))
+        if head is None:
+            return None
+        timeouts = exchange.timeouts
+        return UpstreamRequest(
+            method="POST",
+            path="",
+            headers=(),
+            body=body,
+            connect_s=timeouts.connect_s,
+            head_s=timeouts.first_token_s if client.stream else 0.0,
+            head=head,
+        )
+
+    def _learn(self, attempt: Attempt, provider: Provider, number: int, request: UpstreamRequest) -> None:
+        """Keep the head that is being sent for the next request under the same one of the client's.
+
+        Not where a body may have to be looked into before it is sent (see `must_be_rendered`, `foreign`).
+        """
+        exchange, tail = attempt.exchange, provider.transport.request_tail
+        client = exchange.request
+        memo, query = client.memo, client.query
+        if memo is None or tail is None or query or attempt.request_headers or client.fields is None:
+            return
+        if exchange.dialect.name in foreign.LEFT_OUT or request.method != "POST":
+            return
+        request.head = head_bytes(request, tail)
+        written = learn(request.head, exchange.id)
+        if written is not None:
+            if len(memo) >= MOST_KEPT:
+                memo.clear()
+            memo[self._number, provider.name, number, client.credential_header] = written
 
     async def _without_reasoning(self, exchange: Exchange, body: bytes, dialect: str) -> bytes:
         """Return the body without what another provider signed, and say that it was left out."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
-from gateway.errors import GatewayError, Unavailable, UpstreamError
+from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamError
 from gateway.exchange import Exchange, Reply
 from gateway.relay.client import ClientStream
+from gateway.relay.passing import Passing
 from gateway.relay.timing import server_timing
-from gateway.relay.whole import send_whole
+from gateway.relay.whole import Sent, http_date, send_whole
 
 JSON_TYPE = "application/json"
 AGAIN_S = 1.0
@@ -36,12 +37,18 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_
 
     Raises: ConnectionError or CancelledError when the client left; the live source is closed in any case.
     """
+    passing, body = reply.passed, reply.body
+    if type(passing) is Passing and type(body) is bytes and keep_alive and http.version == HttpVersion11:
+        sent = send_passing(http, exchange, passing, body)
+        if sent is not None:
+            if http.protocol.writing_paused:
+                await http.writer.drain()
+            return cast(web.StreamResponse, sent)
     headers = reply.headers
     headers.update(exchange.headers)
     headers["x-request-id"] = headers["request-id"] = exchange.id
     if exchange.route is not None:
         headers["server-timing"] = server_timing(exchange)
-    body = reply.body
     if isinstance(body, bytes):
         sent = await send_whole(http, reply.status, headers, body, keep_alive)
         return cast(web.StreamResponse, sent)  # it has all that aiohttp asks of a response that is out
@@ -52,6 +59,26 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_
         if source.error is not None and exchange.error is None:
             exchange.error = source.error
         await source.close()
+
+
+def send_passing(http: web.BaseRequest, exchange: Exchange, passing: Passing, body: bytes) -> Sent | None:
+    """Write an answer whose head is known but for its values; None, with nothing written, where it has to be put
+    together. Raises: ConnectionResetError when the client is gone, InternalError."""
+    added = exchange.headers
+    template = passing.template((*added,))
+    if template is None or http.method == "HEAD":
+        return None
+    transport = http.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left before its answer")
+    id = exchange.id
+    head = template.text % (*added.values(), id, id, server_timing(exchange), len(body), http_date())
+    # SECURITY: one line more than was meant is a header, or an answer, that somebody smuggled in.
+    if head.count("\n") != template.lines or head.count("\r") != template.lines or "\0" in head:
+        raise InternalError("the answer's headers hold a line break or NUL")
+    transport.write(head.encode("utf-8", "surrogateescape") + body)
+    http.protocol.begun = True  # type: ignore[attr-defined]  # a Connection: see there
+    return Sent(200, True)
 
 
 def error_reply(exchange: Exchange, error: GatewayError) -> Reply:

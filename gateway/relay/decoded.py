@@ -12,10 +12,16 @@ from gateway.upstream.transport import Sink, UpstreamResponse
 class DecodedResponse:
     """An `UpstreamResponse` whose body is decoded, to at most `cap` bytes in all: a bomb ends as bad_response."""
 
+    head: None = None
+
     def __init__(self, response: UpstreamResponse, encoding: str, cap: int) -> None:
         self._response, self._encoding, self._cap = response, encoding, cap
         self.status = response.status
         self.headers: CIMultiDict[str] = response.headers
+
+    def at_hand(self) -> bytes | None:
+        """Return None: it has to be decoded."""
+        return None
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body, decoded. Raises: UpstreamError."""

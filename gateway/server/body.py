@@ -35,6 +35,7 @@ LONGEST_MODEL = 256
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.encode
 _CHAT = (("messages",),)
+_BRACKET = 0x5B
 _WELL_SPELT = ACTED_ON | {
     "temperature", "top_p", "n", "stop", "user", "tool_choice", "stream_options", "max_completion_tokens", "system",
     "metadata", "response_format", "seed", "reasoning_effort", "parallel_tool_calls", "store", "instructions",
@@ -165,7 +166,7 @@ def decode(request: ClientRequest, endpoint: Endpoint) -> None:
         else:
             raise BadRequest(f"the request has no `{names[0]}`", param=names[0])
     messages = fields.get("messages")
-    if messages is not None and endpoint.required == _CHAT and bytes(memoryview(messages)[:1]) != b"[":
+    if messages is not None and endpoint.required == _CHAT and memoryview(messages)[0] != _BRACKET:
         raise BadRequest("`messages` must be a list", param="messages")
 
 
@@ -183,12 +184,13 @@ def top_level(body: bytes) -> dict[str, Raw]:
         raise BadRequest("the body is not usable JSON: it is nested too deeply") from None
     if len(_encode(fields)) != len(body):
         _refuse_second_spellings(body, fields)
-    for name in fields.keys() - _WELL_SPELT:
-        if name.casefold() in ACTED_ON:
-            raise BadRequest(
-                f"the body spells `{name.casefold()}` as `{name}`; servers differ on what that means",
-                param=name.casefold(),
-            )
+    if not _WELL_SPELT.issuperset(fields):
+        for name in fields.keys() - _WELL_SPELT:
+            if name.casefold() in ACTED_ON:
+                raise BadRequest(
+                    f"the body spells `{name.casefold()}` as `{name}`; servers differ on what that means",
+                    param=name.casefold(),
+                )
     return fields
 
 

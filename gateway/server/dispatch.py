@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from multidict import istr
+
 from gateway.chain import Chain, as_gateway_error
 from gateway.dialects.endpoints import exact
 from gateway.dialects.endpoints import find as find_endpoint
@@ -32,9 +34,12 @@ from gateway.server import owned, paths, tickets
 from gateway.server.body import BrokenBody, body_at_hand, decode, read_body
 from gateway.server.hosts import check_head
 from gateway.server.pages import Pages
+from gateway.server.quick import Head
 from gateway.server.tickets import Tickets
 
 OVERLOAD_RETRY_S = 1.0
+SOONER = istr("x-gateway-timeout")
+"""The header in which a client says how long it will wait."""
 
 NOT_READ = (BadRequest, RequestTimeout, TooLarge)
 """Before it was routed: what was wrong with a request that could not be read. It leaves no row."""
@@ -57,9 +62,14 @@ class Dispatcher:
 
     def answer(self, exchange: Exchange, snapshot: Snapshot) -> Awaitable[Reply]:
         """Return the answer. Raises: what the client is told instead, having been through the chain."""
-        request = exchange.request
+        request, config = exchange.request, snapshot.config.server
+        known: Head | None = getattr(request.http, "head", None)
+        if known is not None and known.read_by is config:
+            request.endpoint, exchange.dialect, request.remote, request.secure = known.read
+            request.path, request.memo = known.path, known.memo
+            return self._counted(exchange, snapshot)
         try:
-            self._read_head(exchange, snapshot.config.server)
+            self._read_head(exchange, config)
         except NotFound as error:
             exchange.admitted = True
             return self._identified(exchange, snapshot.chain, snapshot, snapshot.routeless, raiser(error))
@@ -68,6 +78,9 @@ class Dispatcher:
         endpoint = request.endpoint
         if endpoint is None or request.method not in endpoint.methods:
             return self._off_the_data_plane(exchange, snapshot)
+        if known is not None:  # read without aiohttp, and likely to come again on its connection
+            known.read_by, known.read = config, (endpoint, exchange.dialect, request.remote, request.secure)
+            request.memo = known.memo
         return self._counted(exchange, snapshot)
 
     def _read_head(self, exchange: Exchange, config: ServerConfig) -> None:
@@ -91,6 +104,8 @@ class Dispatcher:
             exchange.dialect = DIALECTS[paths.guess_dialect(head + b"".join(b"\n%b:" % n for n, _ in http.raw_headers))]
             raise
         anthropic = "anthropic-version" in request.headers
+        if anthropic:
+            exchange.dialect = DIALECTS["anthropic"]
         try:
             path = request.path = paths.normalise(target)
         except NotFound:
@@ -127,7 +142,8 @@ class Dispatcher:
                 began_s = now()
                 exchange.principal = await snapshot.chain.identify(request)
                 exchange.identify_s = now() - began_s
-            _shorten(exchange)
+            if SOONER in request.headers:
+                _shorten(exchange)
             if endpoint is None:  # by its path alone: nothing is read for a path that nobody takes
                 running = self._route(exchange, snapshot)
             body = body_at_hand(http, config.max_body_bytes)
@@ -247,11 +263,8 @@ def raiser(error: GatewayError) -> Answer:
 
 
 def _shorten(exchange: Exchange) -> None:
-    given = exchange.request.headers.get("x-gateway-timeout")
-    if given is None:
-        return
     try:
-        seconds = float(given)
+        seconds = float(exchange.request.headers[SOONER])
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):

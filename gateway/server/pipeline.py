@@ -26,6 +26,7 @@ from gateway.server import ending, paths
 from gateway.server.account import Accounts
 from gateway.server.children import ChildRoom
 from gateway.server.dispatch import Dispatcher, raiser, routeless
+from gateway.server.quick import Head
 from gateway.telemetry import request_id
 
 CLOSING_STATUSES = frozenset({408, 413})
@@ -34,6 +35,8 @@ CLOSING_STATUSES = frozenset({408, 413})
 LAST_PATIENCE_S = 0.2
 """How long an exchange that ends while the gateway stops waits for prices: one that began a moment after the start."""
 
+UNTIL_KNOWN = DIALECTS["openai_chat"]
+"""The dialect of an answer to a request whose path has not been read."""
 Work = Callable[[Exchange, Snapshot], Awaitable[Reply]]
 
 
@@ -71,11 +74,12 @@ class Pipeline:
         snapshot = generation.snapshot
         headers = http.headers
         request = ClientRequest(http.method, "", "", headers, http=http)
-        dialect = DIALECTS["anthropic" if "anthropic-version" in headers else "openai_chat"]
+        known: Head | None = getattr(http, "head", None)
+        given_id = headers.get("x-request-id") if known is None else known.given_id
         monotonic = self._clock.monotonic
         now = monotonic()
         deadline = Deadline(now, DEFAULT_TIMEOUTS.total_s, monotonic)
-        exchange = Exchange(request_id(headers.get("x-request-id")), request, dialect, deadline, now, snapshot.digest)
+        exchange = Exchange(request_id(given_id), request, UNTIL_KNOWN, deadline, now, snapshot.digest)
         exchange.task = task = asyncio.current_task()
         generation.live += 1
         gateway.live.add(exchange)

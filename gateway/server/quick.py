@@ -42,25 +42,33 @@ _NOT_QUICK: Final = frozenset(
 
 
 class Head:
-    """A head that was read. `before` and `after` are its bytes around the digits of its length."""
+    """A head that was read. `before` and `after` are its bytes around the digits of its length.
 
-    __slots__ = ("after", "before", "headers", "length", "path")
+    What others found out of it they need not find out when it comes again: `read` is what the dispatcher did, by the
+    configuration `read_by`, and `memo` what was written for the targets it led to.
+    """
+
+    __slots__ = ("after", "before", "given_id", "headers", "length", "memo", "path", "read", "read_by")
 
     def __init__(self, before: bytes, after: bytes, path: str, headers: CIMultiDictProxy[str], length: int) -> None:
         self.before, self.after, self.path, self.headers, self.length = before, after, path, headers, length
+        self.given_id = headers.get("x-request-id")
+        self.read_by: object = None
+        self.read: Any = None
+        self.memo: dict[Any, Any] = {}
 
 
 class Quick:
     """A request read here, with what the pipeline asks of aiohttp's."""
 
-    __slots__ = ("body", "headers", "protocol", "raw_path", "transport")
+    __slots__ = ("body", "head", "headers", "protocol", "raw_path", "transport")
 
     method = "POST"
     version = HttpVersion11
     keep_alive = True
 
     def __init__(self, head: Head, body: bytes, protocol: Any, transport: Transport) -> None:
-        self.raw_path, self.body, self.protocol, self.transport = head.path, body, protocol, transport
+        self.head, self.raw_path, self.body, self.protocol, self.transport = head, head.path, body, protocol, transport
         if len(body) == head.length:
             self.headers = head.headers
         else:

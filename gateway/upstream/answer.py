@@ -11,6 +11,7 @@ import httptools
 from multidict import CIMultiDict
 
 from gateway.errors import UpstreamError
+from gateway.upstream.transport import AnswerHead
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_INTERIM = 16
@@ -20,6 +21,33 @@ IDLE, HEAD, BODY, DONE, CLOSED = range(5)
 
 
 VERSIONS = frozenset(("1.1", "1.0"))
+MOST_KNOWN = 1024
+LONGEST_KNOWN = 4096
+
+
+class KnownHeads:
+    """Heads that llhttp has read of answers that came whole: the same bytes mean the same again, and are not parsed
+    again. Servers differ in what changes from head to head: the date every second, here and there an id. One for all
+    connections of an origin."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, AnswerHead] = {}
+
+    def find(self, head: bytes) -> AnswerHead | None:
+        """Return what `head`, up to its empty line, was read as; None when it is new."""
+        return self._known.get(head)
+
+    def learn(self, head: bytes, read: AnswerHead) -> None:
+        """Remember what `head` was read as."""
+        if len(head) <= LONGEST_KNOWN:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[head] = read.share()
+
+
+NO_HEAD = AnswerHead(0, CIMultiDict()).share()
 
 
 class AnswerParser:
@@ -30,8 +58,8 @@ class AnswerParser:
     """
 
     __slots__ = (
-        "_chunks", "_interim", "_method", "_parser", "_raw_headers", "error", "headers", "on_body", "received",
-        "reusable", "state", "status",
+        "_chunks", "_interim", "_method", "_parser", "_raw_headers", "error", "head", "on_body", "received",
+        "reusable", "state",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,8 +70,8 @@ class AnswerParser:
         self._interim = 0
         self._method = ""
         self.state = IDLE
-        self.status = self.received = 0
-        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.received = 0
+        self.head = NO_HEAD
         self.reusable = False
         self.error: BaseException | None = None
 
@@ -77,8 +105,7 @@ class AnswerParser:
         coding = headers.getall("transfer-encoding", None)
         if coding is not None and (len(coding) > 1 or coding[0].lower() != "chunked"):
             self._refuse(UpstreamError("broken", "the upstream used a transfer coding that was not asked for"))
-        self.status = status
-        self.headers = headers
+        self.head = AnswerHead(status, headers)
         self.state = BODY
         if self._method == "HEAD":
             # llhttp would wait for the body that content-length promises, and httptools has no way to tell it

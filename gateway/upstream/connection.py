@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 import httptools
 
 from gateway.errors import UpstreamError
-from gateway.upstream.answer import BODY, CLOSED, DONE, HEAD, IDLE, MAX_HEAD_BYTES, AnswerParser, head_too_large
+from gateway.upstream.answer import (
+    BODY,
+    CLOSED,
+    DONE,
+    HEAD,
+    IDLE,
+    MAX_HEAD_BYTES,
+    AnswerParser,
+    KnownHeads,
+    head_too_large,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,15 +41,17 @@ class Connection(AnswerParser, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_armed", "_barren", "_buffered", "_counted", "_expires", "_limit", "_loop", "_on_idle_lost", "_read_paused",
-        "_timer", "_waiter", "drained", "reused", "sink", "transport", "uploading",
+        "_armed", "_barren", "_buffered", "_counted", "_expires", "_known", "_limit", "_loop", "_on_idle_lost",
+        "_read_paused", "_timer", "_waiter", "drained", "reused", "sink", "transport", "uploading",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_idle_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_idle_lost: Callable[[Connection], None], known: KnownHeads
+    ) -> None:
         super().__init__()
-        self._loop = loop
+        self._loop, self._known = loop, known
         self._on_idle_lost = on_idle_lost
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -64,11 +76,16 @@ class Connection(AnswerParser, asyncio.Protocol):
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
+    def at_hand(self) -> bytes | None:
+        """Return the body when all of it lies here in one piece; None leaves it to `read`."""
+        chunks = self._chunks
+        return chunks[0] if self.state == DONE and len(chunks) == 1 and self.error is None else None
+
     async def read(self, limit: int, expires: float) -> bytes:
         """Return the rest of the body. Raises: UpstreamError; the connection is then closed."""
         if self.state == BODY:
-            length = self.headers.get("content-length")
-            if length is not None and int(length) > limit:
+            length = self.head.length
+            if length is not None and length > limit:
                 self.fail(_too_large())
             else:
                 self._limit = limit
@@ -176,6 +193,8 @@ class Connection(AnswerParser, asyncio.Protocol):
             if state == IDLE:
                 self._lose_idle()
             return
+        if not self.received and self._came_whole(data):
+            return
         self.received += len(data)
         error: BaseException | None = None
         try:
@@ -192,6 +211,8 @@ class Connection(AnswerParser, asyncio.Protocol):
             if error is not None:
                 self.fail(error)
             return
+        if self.state == DONE and self.received == len(data) and self.reusable and not self._interim:
+            self._learn(data)
         # Chunk extensions and trailers are bytes too: bound them as a head is.
         self._barren += len(data)
         self._deliver(error)
@@ -199,12 +220,16 @@ class Connection(AnswerParser, asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.state == IDLE:
             self._lose_idle()
-        elif self.state == BODY and not ("content-length" in self.headers or "transfer-encoding" in self.headers):
+        elif self.state == BODY and self._ends_with_connection():
             # The end of the connection is the end of this body (RFC 9112 section 6.3, rule 8).
             self.state = DONE
             self._deliver(None)
         self.reusable = False
         return False
+
+    def _ends_with_connection(self) -> bool:
+        headers = self.head.headers
+        return not ("content-length" in headers or "transfer-encoding" in headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.drained is not None and not self.drained.done():
@@ -229,6 +254,28 @@ class Connection(AnswerParser, asyncio.Protocol):
         self.drained = None
 
     # --- inside ------------------------------------------------------------------------------------
+
+    def _came_whole(self, data: bytes) -> bool:
+        """Take an answer that lies in one segment, under a head that is known; False leaves it to the parser."""
+        end = data.find(b"\r\n\r\n")
+        head = self._known.find(data[:end])
+        if head is None or len(data) - end - 4 != head.length or self._method == "HEAD":
+            return False
+        self.received = len(data)
+        self.head = head
+        self._chunks.append(data[end + 4 :])
+        self.state = DONE
+        self.reusable = True
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Know the head of an answer that came whole, and kept the connection, when it comes again."""
+        end = data.find(b"\r\n\r\n")
+        if self.head.status == 200 and self.head.length == len(data) - end - 4:
+            self._known.learn(data[:end], self.head)
 
     def _deliver(self, error: BaseException | None) -> None:
         """Hand on what one segment brought: to the sink, or to whoever waits for head or body."""

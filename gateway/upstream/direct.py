@@ -17,11 +17,11 @@ from types import TracebackType
 from multidict import CIMultiDict
 
 from gateway.errors import UpstreamError
-from gateway.upstream.answer import CLOSED, DONE, IDLE
+from gateway.upstream.answer import CLOSED, DONE, IDLE, KnownHeads
 from gateway.upstream.connect import connect, origin_of
 from gateway.upstream.connection import Connection
 from gateway.upstream.head import head_bytes
-from gateway.upstream.transport import Sink, UpstreamRequest
+from gateway.upstream.transport import AnswerHead, Sink, UpstreamRequest
 
 _ONE_WRITE_BYTES = 64 * 1024  # above it, joining head and body costs more than a second write
 
@@ -51,6 +51,7 @@ class DirectTransport:
         self.opened = self.reused = self.replaced = 0
         self.idle: list[Connection] = []
         self.closed = False
+        self._known = KnownHeads()
         self.request_tail = f" HTTP/1.1\r\nhost: {self.origin.host_header}\r\n"
 
     def send(self, request: UpstreamRequest, *, deadline: float) -> Call:
@@ -77,7 +78,7 @@ class DirectTransport:
     async def open(self, until: float) -> Connection:
         """Return a new connection. Raises: UpstreamError(connect | timeout)."""
         loop = asyncio.get_running_loop()
-        connection = await connect(self.origin, lambda: Connection(loop, self._drop), until)
+        connection = await connect(self.origin, lambda: Connection(loop, self._drop, self._known), until)
         self.opened += 1
         return connection
 
@@ -99,19 +100,26 @@ class DirectTransport:
 class Call:
     """One request and its answer: the context manager that `send` returns, and the response inside it."""
 
-    __slots__ = ("_connection", "_deadline", "_loop", "_owner", "_request", "_upload", "headers", "status")
+    __slots__ = ("_connection", "_deadline", "_loop", "_owner", "_request", "_upload", "head")
 
     def __init__(self, owner: DirectTransport, request: UpstreamRequest, deadline: float) -> None:
         self._owner, self._request, self._deadline = owner, request, deadline
         self._connection: Connection | None = None
         self._upload: asyncio.Task[None] | None = None
-        self.status = 0
-        self.headers: CIMultiDict[str]
+        self.head: AnswerHead
+
+    @property
+    def status(self) -> int:
+        return self.head.status
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        return self.head.headers
 
     async def __aenter__(self) -> Call:
         request, owner = self._request, self._owner
         body = request.body
-        head = head_bytes(request, owner.request_tail)
+        head = request.head or head_bytes(request, owner.request_tail)
         self._loop = loop = asyncio.get_running_loop()
         connection = owner.take()
         if connection is None:
@@ -137,7 +145,7 @@ class Call:
                 raise
         connection.expire_later(self._deadline)
         self._connection = connection
-        self.status, self.headers = connection.status, connection.headers
+        self.head = connection.head
         return self
 
     async def __aexit__(
@@ -204,6 +212,10 @@ class Call:
             close = getattr(body, "aclose", None)
             if close is not None:
                 await close()
+
+    def at_hand(self) -> bytes | None:
+        connection = self._connection
+        return None if connection is None else connection.at_hand()
 
     async def read(self, limit: int) -> bytes:
         connection = self._connection

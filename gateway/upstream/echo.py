@@ -32,6 +32,8 @@ class EchoTransport:
     `clock` tells Unix time; `random` returns numbers from 0 up to 1, one a request while `fail` is not 0.
     """
 
+    request_tail: None = None
+
     def __init__(
         self,
         delay_s: float = 0.0,
@@ -121,6 +123,8 @@ def _events(said: EchoAnswer, context: AnswerContext) -> Iterator[Event]:
 class EchoCall:
     """One request and its answer: the context manager that `send` returns, and the response inside it."""
 
+    head: None = None
+
     def __init__(self, owner: EchoTransport, request: UpstreamRequest, deadline: float) -> None:
         self._owner, self._request, self._deadline = owner, request, deadline
         self._body: bytes | Iterator[bytes] = b""
@@ -156,6 +160,9 @@ class EchoCall:
                 await asyncio.sleep(delay_s)
         except TimeoutError as error:
             raise UpstreamError("timeout", "the upstream did not answer in time") from error
+
+    def at_hand(self) -> bytes | None:
+        return None
 
     async def read(self, limit: int) -> bytes:
         if not self._open:

@@ -41,6 +41,8 @@ class HttpTransport:
     connection) from the rest, for aiohttp bounds idle connections by time alone. Belongs to one event loop.
     """
 
+    request_tail: None = None
+
     def __init__(
         self,
         base_url: str,
@@ -92,6 +94,8 @@ class HttpTransport:
 class HttpCall:
     """One request and its answer: the context manager that `send` returns, and the response inside it."""
 
+    head: None = None
+
     def __init__(self, owner: HttpTransport, request: UpstreamRequest, deadline: float) -> None:
         self._owner, self._request, self._deadline = owner, request, deadline
         self._response: aiohttp.ClientResponse | None = None
@@ -141,6 +145,9 @@ class HttpCall:
         if response is not None:
             # At the end of the body aiohttp has already put the connection back; otherwise this closes it.
             response.close()
+
+    def at_hand(self) -> bytes | None:
+        return None
 
     async def read(self, limit: int) -> bytes:
         response = self._response

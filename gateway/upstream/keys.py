@@ -139,6 +139,11 @@ class Keys:
         self._next = (number + 1) % count
         return number, self.credentials[number]
 
+    @property
+    def any_rests(self) -> bool:
+        """Whether a rest is noted, over or not."""
+        return bool(self._rests)
+
     def rests_until(self, model: str, request: ClientRequest) -> float:
         """Return when the first key wakes for `model` and a request like this; 0 when one is awake."""
         if not self._rests and not self._left:

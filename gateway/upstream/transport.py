@@ -32,6 +32,9 @@ class UpstreamRequest(Struct, kw_only=True):
     `body` is bytes, or an async iterator (sent chunked, never retried). Times are seconds:
     `connect_s` bounds name lookup, TCP and TLS together; `head_s` the wait for the response's head once the
     request is sent (0: only the deadline bounds it).
+
+    `head` is the whole head, written before, for a transport that has a `request_tail`; it then stands for method,
+    path, headers and framing.
     """
 
     method: str
@@ -40,8 +43,36 @@ class UpstreamRequest(Struct, kw_only=True):
     body: bytes | AsyncIterator[bytes] = b""
     connect_s: float = 5.0
     head_s: float = 0.0
+    head: bytes | None = None
     is_sent: bool = False
     """Set by the transport once it has a connection: what is given up before that used nothing."""
+
+
+class AnswerHead:
+    """The head of an answer. `length` is its content-length, None where it has none or more than one; `is_shared` says
+    that it stands for every head of the same bytes.
+
+    `read_as` is for whoever reads it: what was found out of a head that comes again need not be found out again.
+    """
+
+    __slots__ = ("_headers", "is_shared", "length", "read_as", "status")
+
+    def __init__(self, status: int, headers: CIMultiDict[str]) -> None:
+        self.status, self._headers = status, headers
+        self.is_shared = False
+        self.read_as: object = None
+        lengths = headers.getall("content-length", None)
+        self.length = int(lengths[0]) if lengths is not None and len(lengths) == 1 and lengths[0].isdecimal() else None
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """The upstream's own headers, the caller's to change: of a head that may come again, a copy."""
+        return CIMultiDict(self._headers) if self.is_shared else self._headers
+
+    def share(self) -> AnswerHead:
+        """Return it as one that stands for every head of the same bytes."""
+        self.is_shared = True
+        return self
 
 
 class Sink(Protocol):
@@ -56,10 +87,20 @@ class Sink(Protocol):
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. `headers` are upstream's own, hop-by-hop ones included."""
+    """An answer whose head has arrived. `headers` are upstream's own, hop-by-hop ones included; `head` has both, None
+    in a transport that does not keep heads."""
 
-    status: int
-    headers: CIMultiDict[str]
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> CIMultiDict[str]: ...
+
+    @property
+    def head(self) -> AnswerHead | None: ...
+
+    def at_hand(self) -> bytes | None:
+        """Return the whole body where it has come already; None leaves it to `read`."""
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises: UpstreamError(broken) when it ends early, (timeout) at the
@@ -79,7 +120,13 @@ class UpstreamResponse(Protocol):
 
 
 class Transport(Protocol):
-    """The way to one provider. `deadline` is absolute, in the event loop's time; every wait ends there."""
+    """The way to one provider. `deadline` is absolute, in the event loop's time; every wait ends there.
+
+    `request_tail` is the end of a request's first line and its host line, where the transport writes them itself.
+    """
+
+    @property
+    def request_tail(self) -> str | None: ...
 
     def send(self, request: UpstreamRequest, *, deadline: float) -> AbstractAsyncContextManager[UpstreamResponse]: ...
 

@@ -11,16 +11,18 @@ from gateway.dialects.openai_chat.counts import usage_of
 from gateway.dialects.openai_chat.failure import error_in
 from gateway.errors import UpstreamError
 
+_ABSENT = Raw(b"")
+
 
 class _Answer(Struct):
     """The members that say whether this is an answer, and what it cost; the rest is skipped, not decoded."""
 
-    usage: Raw = Raw(b"")
-    x_groq: Raw = Raw(b"")
-    error: Raw = Raw(b"")
-    object: Raw = Raw(b"")
-    status: Raw = Raw(b"")
-    type: Raw = Raw(b"")
+    usage: Raw = _ABSENT
+    x_groq: Raw = _ABSENT
+    error: Raw = _ABSENT
+    object: Raw = _ABSENT
+    status: Raw = _ABSENT
+    type: Raw = _ABSENT
 
 
 class _Details(Struct):
@@ -41,7 +43,7 @@ class _Counts(Struct):
 
 _decode_counts = msgspec.json.Decoder(_Counts).decode
 _NO_DETAILS = _Details()
-_VENDOR_NAMES = (b"cache_hit", b'"cached_tokens":')
+_VENDOR_CACHE, _VENDOR_CACHED = b"cache_hit", b'"cached_tokens":'
 
 
 def _plain_counts(usage: Raw) -> Usage | None:
@@ -54,10 +56,15 @@ def _plain_counts(usage: Raw) -> Usage | None:
     prompt, completion = counts.prompt_tokens, counts.completion_tokens
     if prompt < 0 or completion < 0 or prompt + completion != counts.total_tokens or counts.total_tokens > 1 << 53:
         return None
-    read = counts.prompt_tokens_details or _NO_DETAILS
-    if read is _NO_DETAILS and any(name in bytes(usage) for name in _VENDOR_NAMES):
-        return None
-    reasoning = (counts.completion_tokens_details or _NO_DETAILS).reasoning_tokens
+    read, written = counts.prompt_tokens_details, counts.completion_tokens_details
+    if read is None:
+        text = bytes(usage)
+        if _VENDOR_CACHE in text or _VENDOR_CACHED in text:
+            return None
+        if written is None:
+            return Usage(prompt_tokens=prompt, completion_tokens=completion)
+        read = _NO_DETAILS
+    reasoning = (written or _NO_DETAILS).reasoning_tokens
     if min(read.cached_tokens, read.cache_write_tokens) < 0 or not 0 <= reasoning <= completion:
         return None
     if read.cached_tokens + read.cache_write_tokens > prompt:
@@ -72,7 +79,6 @@ def _plain_counts(usage: Raw) -> Usage | None:
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
-_NOTHING = (b"", b"null")
 
 
 def usage(body: bytes) -> Usage | None:
@@ -88,10 +94,10 @@ def usage(body: bytes) -> Usage | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         answer = _decode(encode(decode_answer(body)))  # says what is wrong, or mends the text for this reading
     if (
-        bytes(answer.error) not in _NOTHING
-        or bytes(answer.object) == b'"error"'
-        or bytes(answer.type) == b'"error"'
-        or bytes(answer.status) == b'"failed"'
+        (answer.error is not _ABSENT and bytes(answer.error) != b"null")
+        or (answer.object is not _ABSENT and bytes(answer.object) == b'"error"')
+        or (answer.type is not _ABSENT and bytes(answer.type) == b'"error"')
+        or (answer.status is not _ABSENT and bytes(answer.status) == b'"failed"')
     ):
         found = error_in(decode_answer(body))
         if found is not None:
@@ -99,9 +105,9 @@ def usage(body: bytes) -> Usage | None:
         if bytes(answer.status) == b'"failed"':
             raise UpstreamError("error_event", "the response failed")
     counted = None
-    if bytes(answer.usage) not in _NOTHING:
+    if answer.usage is not _ABSENT and bytes(answer.usage) != b"null":
         counted = _plain_counts(answer.usage) or usage_of(decode_any(answer.usage))
-    if counted is None and bytes(answer.x_groq) not in _NOTHING:
+    if counted is None and answer.x_groq is not _ABSENT and bytes(answer.x_groq) != b"null":
         groq = decode_any(answer.x_groq)
         counted = usage_of(groq.get("usage")) if isinstance(groq, dict) else None
     return counted
