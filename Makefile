@@ -14,8 +14,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HOME_DIR ?= .
 TESTS ?=
 SOAK ?=
+BENCH ?=
+LOAD ?=
 
-.PHONY: help run test test-real model check lint format lock clean bench bench-peers peers fuzz soak matrix system
+.PHONY: help run test test-real model check lint format lock clean bench bench-peers scale guard peers fuzz soak matrix system
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -84,9 +86,24 @@ format: $(VENV)/.dev  ## put every file in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## measure against nginx and a direct line; prints a table
+# In a network of its own where that is possible: what starts fast must do so offline.
+OFFLINE = $$(bwrap --unshare-net --dev-bind / / true 2>/dev/null && echo bwrap --unshare-net --dev-bind / /)
+LOADERS := wrk=wrk h2load=nghttp2-client ab=apache2-utils
+
+bench: $(VENV)/.dev  ## measure beside nginx and a direct line; prints tables (LOAD=wrk|h2load|ab: another generator; BENCH=--short)
 	$(call installed,nginx,nginx-light)
-	$(BIN)/python -m benchmarks
+	$(call installed,bwrap,bubblewrap)
+	$(if $(LOAD),$(call installed,$(LOAD),$(patsubst $(LOAD)=%,%,$(filter $(LOAD)=%,$(LOADERS)))))
+	$(OFFLINE) $(BIN)/python -m benchmarks $(if $(LOAD),--load $(LOAD)) $(BENCH)
+
+scale: $(VENV)/.dev  ## measure routes, keys, workers, Redis, the ledger and open streams; prints tables
+	$(call installed,valgrind,valgrind)
+	$(call installed,initdb,postgresql)
+	$(BIN)/python -m benchmarks.scale $(BENCH)
+
+guard: $(VENV)/.dev  ## fail when a request or an event costs clearly more than what was accepted (BENCH=--accept)
+	$(call installed,valgrind,valgrind)
+	$(BIN)/python -m benchmarks.guard $(BENCH)
 
 .tools/.peers: requirements/peers.txt requirements/peer-litellm.txt benchmarks/npm/package-lock.json | $(BIN)/python
 	$(PYTHON) -m venv .tools/peers/python
@@ -105,7 +122,7 @@ peers: .tools/.peers  ## install the gateways that the benchmark compares with (
 bench-peers: $(VENV)/.dev .tools/.peers  ## the same beside LiteLLM, Portkey, Ferro and vllm-router
 	$(call installed,nginx,nginx-light)
 	$(call installed,bwrap,bubblewrap)
-	bwrap --unshare-net --dev-bind / / $(BIN)/python -m benchmarks --peers
+	bwrap --unshare-net --dev-bind / / $(BIN)/python -m benchmarks --peers $(BENCH)
 
 fuzz: $(VENV)/.dev  ## the fuzz tests with 2,000 examples each instead of 100
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz --timeout=0 tests/fuzz

@@ -1,4 +1,4 @@
-"""What each plugin adds to the bare chain, what they cost together, and what accounting adds to a stream's event.
+"""What each plugin adds to the bare chain, what several cost together, and what accounting adds to a stream's event.
 
 The method is the suite's: a serving process for every chain, all of them up, taking turns within each round.
 """
@@ -12,15 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.report import Medians, Sample
+from benchmarks.bars import line
+from benchmarks.medians import Medians, Sample
 from benchmarks.scenarios import CREDENTIAL, MODEL_TARGET, Scenario, suite
-from benchmarks.systems import HERE, Mock, System, checked, gateway, nginx
+from benchmarks.systems import HERE, Mock, System, checked, gateway
 
 BARE = "bare chain"
 KEY = hashlib.sha256(CREDENTIAL.encode()).hexdigest()
 ALONE = {
     "access_log": "access_log: {format: json}",
     "security_headers": "security_headers",
+    "metrics": "metrics",
     "cors": "cors: {origins: []}",
     "auth": f'auth: {{keys: [{{name: bench, hash: "sha256:{KEY}"}}]}}',
     "rate_limit, requests": "rate_limit: {limits: [{per: key, requests: 100M/min}]}",
@@ -36,18 +38,10 @@ ALONE = {
 """Each as it stands in a file. `cache` is missing: whatever it answers itself is no request that was forwarded."""
 LEDGER = "a SQLite ledger"
 LIMITS = "auth, rate_limit, budget"
-DEFAULT = "access_log, security_headers, auth, rate_limit, timeouts, circuit_breaker, a SQLite ledger"
-_LIMITED = "rate_limit, requests and tokens"
-CHAINS: dict[str, tuple[str, ...]] = {
-    BARE: (),
-    **{name: (line,) for name, line in ALONE.items()},
-    LEDGER: (),
-    LIMITS: (ALONE["auth"], ALONE[_LIMITED], ALONE["budget"]),
-    DEFAULT: tuple(
-        ALONE[name] for name in ("access_log", "security_headers", "auth", _LIMITED, "timeouts", "circuit_breaker")
-    ),
-}
-WITH_LEDGER = (LEDGER, DEFAULT)
+DEFAULT = "access_log, security_headers, metrics, auth, rate_limit, timeouts, circuit_breaker, a SQLite ledger"
+WHOLE = {LIMITS: HERE / "homes" / "limits", DEFAULT: HERE / "homes" / "default"}
+"""Chains of several that stand as homes of their own."""
+CHAINS = (BARE, *ALONE, LEDGER, *WHOLE)
 STREAMED = (BARE, "access_log", LEDGER, DEFAULT)
 """Whose streams are measured too: one that leaves no account, one whose usage is logged, and those that leave rows."""
 
@@ -61,7 +55,8 @@ class Bar:
     most: float
 
 
-BARS = (Bar(LIMITS, BARE, 1.3), Bar(BARE, "nginx", 3.0), Bar(DEFAULT, "nginx", 6.0))
+BARS = (Bar(LIMITS, BARE, 1.3),)
+"""What a whole chain may cost beside nginx is the suite's question, where nginx takes part: bars.py."""
 
 
 def scenarios() -> tuple[Scenario, Scenario]:
@@ -71,13 +66,16 @@ def scenarios() -> tuple[Scenario, Scenario]:
 
 
 def home(folder: Path, name: str) -> Path:
-    """Return a home made of the bare one: with `name`'s plugins, prices for the mock's model and, where it is asked
-    for, a ledger."""
+    """Return the chain's own home, or one made of the bare one: with one plugin or the ledger more, and prices for the
+    mock's model."""
+    if name in WHOLE:
+        return WHOLE[name]
     folder.mkdir(parents=True)
     text = (HERE / "homes" / "bare" / "gateway.yaml").read_text()
-    lines = "".join(f"\n  - {line if ': ' not in line else f'{{{line}}}'}" for line in CHAINS[name])
-    text = text.replace("  - request_id", f"  - request_id{lines}")
-    if name in WITH_LEDGER:
+    if name in ALONE:
+        line = ALONE[name] if ": " not in ALONE[name] else f"{{{ALONE[name]}}}"
+        text = text.replace("  - request_id", f"  - request_id\n  - {line}")
+    if name == LEDGER:
         text = text.replace("ledger: none", "ledger: sqlite:ledger.db")
     (folder / "gateway.yaml").write_text(text)
     (folder / "config").mkdir()
@@ -87,12 +85,12 @@ def home(folder: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def running(upstream: Mock, on: set[int], folder: Path) -> Iterator[list[System]]:
-    """Yield nginx and a gateway for every chain."""
+    """Yield a gateway for every chain."""
     with contextlib.ExitStack() as stack:
-        systems = [stack.enter_context(nginx(upstream, on, folder / "nginx"))]
+        systems = []
         for number, name in enumerate(CHAINS):
             at = folder / str(number)
-            systems.append(stack.enter_context(gateway(name, home(at / "home", name), upstream, on, at / "log")))
+            systems.append(stack.enter_context(gateway(name, home(at / "made", name), upstream, on, at / "run")))
         yield systems
 
 
@@ -100,7 +98,7 @@ def measure(upstream: Mock, on: set[int], folder: Path, rounds: int) -> list[Sam
     """Return every round of every chain. Raises: BenchError."""
     plain, stream = scenarios()
     samples: list[Sample] = []
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     with running(upstream, on, folder) as systems:
         for number in range(1, rounds + 1):
             sys.stderr.write(f"\rround {number}/{rounds} of {len(systems)} chains")
@@ -130,11 +128,10 @@ def table(samples: Sequence[Sample]) -> str:
 
 def verdicts(samples: Sequence[Sample]) -> list[str]:
     """Return a line for every bar."""
-    medians, lines = Medians(samples), []
-    plain, _ = scenarios()
-    for bar in BARS:
-        ratio = medians.ratio(bar.chain, plain.name, bar.floor)
-        if ratio is not None:
-            held = "holds" if ratio <= bar.most else "MISSED"
-            lines.append(f"{plain.title}, {bar.chain}: {ratio:.2f} × {bar.floor}; bar {bar.most:g} ×: {held}")
-    return lines
+    medians, (plain, _) = Medians(samples), scenarios()
+    ratios = ((bar, medians.ratio(bar.chain, plain.name, bar.floor)) for bar in BARS)
+    return [
+        line(f"{plain.title}, {bar.chain}", ratio, f"× {bar.floor}", bar.most)
+        for bar, ratio in ratios
+        if ratio is not None
+    ]

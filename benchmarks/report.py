@@ -1,59 +1,21 @@
-"""From raw rounds to medians, ratios and the table that README.md shows."""
+"""From a run's samples to the tables that pages show.
+
+python -m benchmarks.report FILE [--publish]      make them again from a kept run, and put them into the pages
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
+from benchmarks import about, bars, blocking, chains, kept, pages, peers
+from benchmarks.footprint import Footprint
 from benchmarks.load import Outcome
+from benchmarks.medians import FLOOR, Medians, Sample, disturbed
 from benchmarks.scenarios import Scenario
-
-FLOOR = "nginx"
-BARS = {"plain": 5.0, "stream": 3.0}  # at most so many times nginx's CPU, with the five plugins
-VERBATIM, TRANSLATED = "gateway", "gateway translated"
-TRANSLATED_BARS = {"plain": 1.5, "stream": 2.0}  # at most so many times what the verbatim relay costs
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One system's one round of one scenario."""
-
-    round: int
-    system: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """What a system takes beside CPU: seconds to start, resident bytes before and after all load."""
-
-    start_s: float
-    idle_rss_bytes: int
-    loaded_rss_bytes: int
-    size_bytes: int = 0
-
-
-class Medians:
-    """All samples, asked for the median over the rounds of one figure."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-        self.systems = list(dict.fromkeys(sample.system for sample in samples))
-
-    def of(self, system: str, scenario: str, figure: Callable[[Outcome], float]) -> float | None:
-        """Return the median of `figure`, None when this was not measured."""
-        values = [figure(s.outcome) for s in self._samples if s.system == system and s.outcome.scenario == scenario]
-        return statistics.median(values) if values else None
-
-    def cpu_us(self, system: str, scenario: str) -> float | None:
-        return self.of(system, scenario, lambda outcome: outcome.cpu_us_per_unit)
-
-    def ratio(self, system: str, scenario: str, floor: str = FLOOR) -> float | None:
-        """Return CPU per unit as a multiple of another system's, nginx's in the same run when none is named."""
-        own, least = self.cpu_us(system, scenario), self.cpu_us(floor, scenario)
-        return own / least if own is not None and least else None
 
 
 def table(samples: Sequence[Sample], suite: Sequence[Scenario], footprints: dict[str, Footprint]) -> str:
@@ -64,20 +26,23 @@ def table(samples: Sequence[Sample], suite: Sequence[Scenario], footprints: dict
     for scenario in suite:
         if scenario.rate_per_s:
             rows += [_latency_row(medians, scenario, share) for share in ("p50", "p99")]
-            continue
-        rows.append([f"CPU µs per {scenario.title}", *(_cpu_cell(medians, system, scenario) for system in systems)])
-        if scenario.kind == "plain":
+        elif scenario.name == "saturation":
+            cells = (_speed_cell(medians, system, scenario) for system in systems)
+            rows.append([f"requests a second, {scenario.title} (core busy)", *cells])
+        else:
+            rows.append([f"CPU µs per {scenario.title}", *(_cpu_cell(medians, system, scenario) for system in systems)])
             rows.append(
-                [
-                    f"requests a second, {scenario.title.split(', ')[1]} (core busy)",
-                    *(_speed_cell(medians, system, scenario) for system in systems),
-                ]
+                [f"LiteLLM's, times this {scenario.title}", *(_share_cell(medians, s, scenario) for s in systems)]
             )
     shown: tuple[tuple[str, Callable[[Footprint], str]], ...] = (
-        ("memory idle, MB", lambda f: f"{f.idle_rss_bytes / 1e6:.0f}"),
-        ("memory after load, MB", lambda f: f"{f.loaded_rss_bytes / 1e6:.0f}"),
-        ("start to first answer, s", lambda f: f"{f.start_s:.2f}"),
-        ("installed, MB", lambda f: f"{f.size_bytes / 1e6:.0f}" if f.size_bytes else ""),
+        ("memory idle, MB", lambda f: f"{statistics.median(f.idle_rss_bytes) / 1e6:.0f}" if f.idle_rss_bytes else ""),
+        ("memory after load, MB", lambda f: f"{f.loaded_rss_bytes / 1e6:.0f}" if f.loaded_rss_bytes else ""),
+        ("memory per open stream, KiB", lambda f: f"{f.stream_bytes / 1024:.1f}" if f.streams else ""),
+        ("start to ready, s", lambda f: f"{statistics.median(f.starts_s):.2f}" if f.starts_s else ""),
+        (
+            "installed, MB",
+            lambda f: f"{f.size_bytes / 1e6:.{0 if f.size_bytes >= 1e7 else 1}f}" if f.size_bytes else "",
+        ),
     )
     for title, figure in shown:
         rows.append([title, *(figure(footprints[system]) if system in footprints else "" for system in systems)])
@@ -85,47 +50,32 @@ def table(samples: Sequence[Sample], suite: Sequence[Scenario], footprints: dict
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def verdicts(samples: Sequence[Sample], suite: Sequence[Scenario]) -> list[str]:
-    """Return a line for every bar: what was measured, what was promised, whether it holds."""
-    medians, lines = Medians(samples), []
-    for system, floor, bars in ((VERBATIM, FLOOR, BARS), (TRANSLATED, VERBATIM, TRANSLATED_BARS)):
-        said, against = ("", floor) if floor == FLOOR else (", translated", "verbatim")
-        for scenario in suite:
-            ratio = medians.ratio(system, scenario.name, floor)
-            if scenario.rate_per_s or ratio is None:
-                continue
-            bar = bars[scenario.kind]
-            lines.append(
-                f"{scenario.title}{said}: {ratio:.2f} × {against}; bar {bar:g} × {against}: "
-                f"{'holds' if ratio <= bar else 'MISSED'}"
-            )
-    return lines
-
-
 def disturbance(samples: Sequence[Sample]) -> str:
-    """Return how busy the machine was with other work; above a few percent of a core the figures say little."""
+    """Return how busy the machine was with other work."""
     return disturbed([sample.outcome.others for sample in samples if sample.outcome.cpu_ns])
 
 
-def disturbed(shares: Sequence[float]) -> str:
-    """Return the same of what each round counted, of one core; nothing when none did."""
-    if not shares:
-        return ""
-    middle, worst = statistics.median(shares), max(shares)
-    warning = (
-        " (the machine was not quiet: expect figures that are too high, and ratios that waver)" if middle > 0.05 else ""
-    )
-    return f"other work on the machine, of one core: median {middle:.0%}, worst round {worst:.0%}{warning}"
+def parts(run: kept.Kept) -> dict[str, str]:
+    """Return what pages can show of a run, by the name of their markers."""
+    lines = bars.verdicts(run.samples, run.footprints, list(peers.PEERS))
+    if run.held:
+        lines += blocking.verdicts(run.held)
+    lines += chains.verdicts(run.chains) if run.chains else []
+    lines += [f"not measured: {which}: {why}" for which, why in run.failed.items()]
+    facts = [disturbance([*run.samples, *run.chains]), about.told(run.about)]
+    found = {
+        "bench": table(run.samples, run.scenarios, run.footprints),
+        "bench bars": "\n".join(f"- {line}" for line in lines),
+        "bench facts": "\n".join(f"{fact}  " for fact in facts if fact).rstrip(),
+    }
+    return found | ({"bench chains": chains.table(run.chains)} if run.chains else {})
 
 
-def published(page: str, text: str, name: str = "bench") -> str:
-    """Return `page` with what stands between the two markers of `name` replaced. Raises: ValueError without them."""
-    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, begin, rest = page.partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise ValueError(f"no place for the table; put {first} and {last} where it goes")
-    return f"{before}{first}\n{text}\n{last}{after}"
+def publish(run: kept.Kept, path: Path) -> None:
+    """Put a run's tables into the pages, with the name of the file that keeps its samples."""
+    found = parts(run)
+    found["bench facts"] += f"  \nevery sample: `benchmarks/data/{path.name}`"
+    pages.publish(found)
 
 
 def _cpu_cell(medians: Medians, system: str, scenario: Scenario) -> str:
@@ -134,6 +84,13 @@ def _cpu_cell(medians: Medians, system: str, scenario: Scenario) -> str:
         return ""
     ratio = None if system == FLOOR else medians.ratio(system, scenario.name)
     return f"{cpu_us:.1f}" + (f" ({ratio:.2f} ×)" if ratio else "")
+
+
+def _share_cell(medians: Medians, system: str, scenario: Scenario) -> str:
+    own, slowest = medians.cpu_us(system, scenario.name), medians.cpu_us(bars.SLOWEST, scenario.name)
+    if not own or not slowest or system == bars.SLOWEST:
+        return ""
+    return f"{slowest / own:,.{0 if slowest / own >= 10 else 1}f}"
 
 
 def _speed_cell(medians: Medians, system: str, scenario: Scenario) -> str:
@@ -147,12 +104,29 @@ def _latency_row(medians: Medians, scenario: Scenario, share: str) -> list[str]:
     def figure(outcome: Outcome) -> float:
         return outcome.p50_us if share == "p50" else outcome.p99_us
 
-    direct = medians.of("direct", scenario.name, figure)
     cells = []
     for system in medians.systems:
-        own = medians.of(system, scenario.name, figure)
+        own, added = medians.of(system, scenario.name, figure), medians.added_ms(system, share, scenario.name)
         text = "" if own is None else f"{own / 1000:.2f}"
-        cells.append(
-            text if own is None or direct is None or system == "direct" else f"{text} ({(own - direct) / 1000:+.2f})"
-        )
+        cells.append(text if added is None or system == "direct" else f"{text} ({added:+.2f})")
     return [f"{share} ms, {scenario.title} (added over direct)", *cells]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__.split("\n")[0])
+    parser.add_argument("file", type=Path, help="a run that was kept: benchmarks/data/*.json")
+    parser.add_argument("--publish", action="store_true", help="put the tables into the pages")
+    options = parser.parse_args(argv)
+    try:
+        run = kept.load(options.file)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        sys.stderr.write(f"bench: {options.file}: not a run that was kept: {error!r}\n")
+        return 1
+    print(*parts(run).values(), sep="\n\n")
+    if options.publish:
+        publish(run, options.file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from benchmarks.translation import translated_plain, translated_stream
 
-ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?")
+ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?(?::(\d+))?")
 _SAID = re.compile(rb'"content":\s?"([^"]*)"')
 MODEL_ASKED = "bench"
 MODEL_TARGET = "mock-model-1"
@@ -27,11 +27,12 @@ USAGE = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
 class Scenario:
     """One way of asking, repeated. `size_bytes` is the size of the request's body and, for `plain`, of the answer's.
 
-    A stream is `events` events, each its own write, `pace_ms` apart (0: as fast as asked). `exchanges` is the number
-    in one measured round. With `rate_per_s` exchanges begin on a timetable (open loop) and each one's latency counts
-    from when it was due; with 0 every connection asks again as soon as it was answered (closed loop). `client` is the
-    dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`. `headers` are sent beside the others;
-    `exact` says that the answer must be the mock's bytes: some proxies write it anew, and then its words are compared.
+    A stream is `events` events, each its own write, `pace_ms` apart (0: as fast as asked), the first `at_once` of them
+    together. `exchanges` is the number in one measured round. With `rate_per_s` exchanges begin on a timetable (open
+    loop) and each one's latency counts from when it was due; with 0 every connection asks again as soon as it was
+    answered (closed loop). `client` is the dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`.
+    `headers` are sent beside the others; `exact` says that the answer must be the mock's bytes: some proxies write it
+    anew, and then its words are compared.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scenario:
     size_bytes: int = 1024
     events: int = 0
     pace_ms: int = 0
+    at_once: int = 0
     connections: int = 1
     exchanges: int = 1
     rate_per_s: float = 0.0
@@ -54,9 +56,9 @@ class Scenario:
 
     def order(self) -> str:
         """Return the text that tells the mock what to answer."""
-        return (
-            f"bench:plain:{self.size_bytes}" if self.kind == "plain" else f"bench:stream:{self.events}:{self.pace_ms}"
-        )
+        if self.kind == "plain":
+            return f"bench:plain:{self.size_bytes}"
+        return f"bench:stream:{self.events}:{self.pace_ms}" + (f":{self.at_once}" if self.at_once else "")
 
     def request(self, host: str) -> bytes:
         """Return the whole request, head and body, as a client program would send it."""
@@ -155,5 +157,6 @@ def suite(*, short: bool) -> tuple[Scenario, ...]:
         Scenario("plain-20k", "plain request, 20 KB", "plain", 20 * 1024, connections=16, exchanges=6_000 // few),
         Scenario("stream-1", "event, 1 stream", "stream", events=1000 // few, pace_ms=1),
         Scenario("stream-200", "event, 200 streams", "stream", events=75 if short else 100, **many),
-        Scenario("latency", "80 requests a second", "plain", connections=8, exchanges=160 // few, rate_per_s=80),
+        Scenario("saturation", "64 connections", "plain", connections=64, exchanges=12_000 // few),
+        Scenario("latency", "80 requests a second", "plain", connections=8, exchanges=240 // few, rate_per_s=80),
     )

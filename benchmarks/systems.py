@@ -22,7 +22,7 @@ from typing import IO
 
 from benchmarks.clocks import rss_bytes, split_cpus, tree
 from benchmarks.load import Outcome
-from benchmarks.report import Sample
+from benchmarks.medians import Sample
 from benchmarks.scenarios import Scenario
 
 HERE = Path(__file__).parent
@@ -131,7 +131,7 @@ def mock(cpus: set[int]) -> Iterator[Mock]:
 @contextlib.contextmanager
 def nginx(upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
     """Yield nginx, proxying to the mock with a configuration and a prefix of its own."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     port = free_port()
     values = {
         # Started as root, the worker would give up its rights, and with them the private prefix.
@@ -153,30 +153,34 @@ def nginx(upstream: Mock, cpus: set[int], folder: Path) -> Iterator[System]:
 
 @contextlib.contextmanager
 def gateway(
-    name: str, home: Path, upstream: Mock, cpus: set[int], folder: Path, client: str = "openai_chat"
+    name: str,
+    home: Path,
+    upstream: Mock,
+    cpus: set[int],
+    folder: Path,
+    client: str = "openai_chat",
+    env: dict[str, str] | None = None,
+    workers: int = 1,
 ) -> Iterator[System]:
-    """Yield the gateway serving `home`, its mock known to it."""
-    with serving(name, home, {"BENCH_UPSTREAM": f"http://{HOST}:{upstream.port}"}, cpus, folder) as system:
+    """Yield the gateway serving a copy of `home`, its mock known to it: whatever it writes is in `folder`/home."""
+    shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("var"))
+    own = {"BENCH_UPSTREAM": f"http://{HOST}:{upstream.port}", **(env or {})}
+    with serving(name, folder / "home", own, cpus, folder, workers) as system:
         yield replace(system, client=client)
 
 
 @contextlib.contextmanager
-def serving(name: str, home: Path, env: dict[str, str], cpus: set[int], folder: Path) -> Iterator[System]:
+def serving(
+    name: str, home: Path, env: dict[str, str], cpus: set[int], folder: Path, workers: int = 1
+) -> Iterator[System]:
     """Yield the gateway serving `home`, its log in a file of `folder` as an operator's would be."""
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     log_path = folder / "gateway.log"
     command = [
-        sys.executable,
-        "-m",
-        "gateway",
-        "serve",
-        str(home),
-        "--listen",
-        f"{HOST}:0",
-        "--admin",
-        "off",
-        "--no-watch",
-    ]
+        sys.executable, "-m", "gateway", "serve", str(home),
+        "--listen", f"{HOST}:0", "--admin", "off", "--no-watch", "--workers", str(workers),
+    ]  # fmt: skip
+    lasting = 1 if workers == 1 else workers + 2  # with several: the supervisor and the hub too
     began = time.monotonic()
     with log_path.open("wb") as log, process(command, cpus, env=env, stdout=log, log=log) as child:
         wait_until(lambda: READY.search(log_path.read_text()) is not None, child, name, log_path)
@@ -184,7 +188,7 @@ def serving(name: str, home: Path, env: dict[str, str], cpus: set[int], folder: 
         ready = READY.search(log_path.read_text())
         assert ready is not None
         # The process that reads the published prices is part of the start, and gone when the load begins.
-        wait_until(lambda: len(tree(child.pid)) == 1, child, name, log_path)
+        wait_until(lambda: len(tree(child.pid)) == lasting, child, name, log_path)
         yield System(name, int(ready[1]), child.pid, start_s, rss_bytes(tree(child.pid)), log_path)
 
 

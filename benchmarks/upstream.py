@@ -92,10 +92,11 @@ class Upstream(asyncio.Protocol):
             self._counts.plain += 1
             self._transport.write(plain_reply(int(order[2])))
         else:
-            self._chunks, self._next = stream_chunks(int(order[2])), 0
+            self._chunks, self._next = stream_chunks(int(order[2])), int(order[4] or 0)
             self._pace_s = int(order[3]) / 1000
-            self._begun_at_s = self._loop.time()
-            self._transport.write(STREAM_HEAD)
+            self._begun_at_s = self._loop.time() - self._next * self._pace_s
+            self._counts.events += self._next
+            self._transport.write(STREAM_HEAD + b"".join(self._chunks[: self._next]))
             self._timer = self._loop.call_later(self._pace_s, self._send_event)
 
     def _send_event(self) -> None:

@@ -30,9 +30,10 @@ from typing import Any
 import aiohttp
 import yaml
 
-from benchmarks.__main__ import versions
+from benchmarks.about import versions
 from benchmarks.clocks import cpu_ns, machine, machine_busy_s, split_cpus
-from benchmarks.report import disturbed, published
+from benchmarks.medians import disturbed
+from benchmarks.pages import published
 from benchmarks.steps import Answer, Figure, figures, questions, table
 from benchmarks.systems import HERE, BenchError, System, process, serving
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import blocking, hotspots, report
-from benchmarks.load import LoadError, Outcome, measure
+from benchmarks import blocking, hotspots
+from benchmarks.load import LoadError, measure
 from benchmarks.scenarios import MODEL_ASKED, Scenario, plain_answer, stream_answer, suite
 from benchmarks.upstream import listen
 from gateway.dialects.protocol import Target
@@ -55,6 +55,14 @@ async def test_timetable_sends_every_request_even_with_one_connection() -> None:
         assert outcome.exchanges == 20
         assert 0 < outcome.p50_us <= outcome.p99_us
         assert (await counts(port))["plain"] == 24
+
+
+async def test_stream_says_its_first_words_together_and_the_rest_at_its_pace() -> None:
+    async with await listen() as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await measure(replace(STREAM, at_once=3, exchanges=5), HOST, port, [], os.getpid())
+        assert (outcome.units, (await counts(port))["events"]) == (35, 35 + 5 * 4 * 4)
+        assert stream_answer(7)[:3] == stream_answer(9)[:3]
 
 
 @pytest.mark.parametrize(
@@ -140,35 +148,6 @@ def test_stream_answer_is_a_role_words_a_stop_and_the_terminator() -> None:
     assert chunks[0]["delta"]["role"] == "assistant"
     assert [chunk["finish_reason"] for chunk in chunks] == [None, None, None, None, "stop"]
     assert events[-1] == b"data: [DONE]\n\n"
-
-
-def test_ratio_is_of_medians_and_a_missed_bar_is_named() -> None:
-    def sample(number: int, system: str, cpu_us: int) -> report.Sample:
-        return report.Sample(number, system, Outcome("plain", 10, 10, 1.0, cpu_us * 10_000, 1.0, 2.0, 0.2))
-
-    samples = [
-        sample(1, "nginx", 10),
-        sample(2, "nginx", 20),
-        sample(3, "nginx", 90),
-        sample(1, "gateway", 120),
-        sample(2, "gateway", 80),
-        sample(3, "gateway", 900),
-    ]
-    assert report.Medians(samples).ratio("gateway", "plain") == 6.0
-    assert report.verdicts(samples, [PLAIN]) == ["plain request, 1 KB: 6.00 × nginx; bar 5 × nginx: MISSED"]
-    samples += [sample(number, report.TRANSLATED, 130) for number in (1, 2, 3)]
-    assert report.verdicts(samples, [PLAIN])[1:] == [
-        "plain request, 1 KB, translated: 1.08 × verbatim; bar 1.5 × verbatim: holds"
-    ]
-    assert "| 120.0 (6.00 ×) |" in report.table(samples, [PLAIN], {})
-    assert "median 20%, worst round 20% (the machine was not quiet" in report.disturbance(samples)
-
-
-def test_publishing_replaces_the_old_table_and_nothing_else() -> None:
-    readme = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
-    assert report.published(readme, "new") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
-    with pytest.raises(ValueError, match="no place for the table"):
-        report.published("nothing marked", "new")
 
 
 def test_profile_shares_the_microseconds_among_functions_by_samples() -> None:

@@ -18,7 +18,8 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from benchmarks import report, steps, workflows
+from benchmarks import steps, workflows
+from benchmarks.pages import published
 from benchmarks.steps import ONE_QUESTION, WHOLE, Answer, Asked
 from benchmarks.systems import BenchError
 from gateway.ledger.ledger import Row
@@ -222,4 +223,4 @@ def test_local_model_is_asked_the_same_within_bounds(tmp_path: Path) -> None:
 def test_page_has_a_place_for_the_table_of_each_model() -> None:
     page = workflows.PAGE.read_text()
     for model in workflows.REQUESTS:
-        assert "new table" in report.published(page, "new table", f"bench {model}")
+        assert "new table" in published(page, "new table", f"bench {model}")
