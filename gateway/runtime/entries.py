@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from gateway.errors import ConfigError
 from gateway.runtime.config import Place, PluginConfig
 from gateway.runtime.document import Node, path_text
@@ -18,7 +16,7 @@ from gateway.runtime.held import Held, held_options
 from gateway.runtime.options import convert, lay_over
 from gateway.runtime.schema import Catalog
 from gateway.runtime.subschemas import settle
-from gateway.runtime.validate import explain, suggest, validator
+from gateway.runtime.validate import Rules, explain, suggest
 
 _USE = re.compile(r"(?P<module>[^:]+):[A-Za-z_][A-Za-z0-9_]*")
 
@@ -49,7 +47,7 @@ class EntryReader:
         self.names = frozenset(catalog.names())
         self.errors = errors
         self.held: list[Held] = []
-        self._rules: dict[tuple[str, str | None], Draft202012Validator | ConfigError] = {}
+        self._rules: dict[tuple[str, str | None], Rules | ConfigError] = {}
         self._places: dict[str, dict[str, tuple[Place, ...]]] = {}
         """Of each entry, by its path, where the entries stand of lists that go on in files."""
 
@@ -166,7 +164,7 @@ class EntryReader:
         )
         return True
 
-    def _rules_of(self, entry: Entry) -> Draft202012Validator | None:
+    def _rules_of(self, entry: Entry) -> Rules | None:
         key = (entry.name, entry.use)
         if key not in self._rules:
             try:
@@ -174,7 +172,7 @@ class EntryReader:
                     raise ConfigError(
                         f'unknown plugin "{entry.name}"', cure=suggest(entry.name, self.names, otherwise="found")
                     )
-                self._rules[key] = validator(self.catalog.options_schema(entry.name, entry.use))
+                self._rules[key] = Rules(self.catalog.options_schema(entry.name, entry.use))
             except ConfigError as error:
                 self._rules[key] = error
         found = self._rules[key]
@@ -188,7 +186,7 @@ class EntryReader:
         return found
 
     def _options(
-        self, entry: Entry, rules: Draft202012Validator, under: Mapping[str, Any], *, defaults: bool
+        self, entry: Entry, rules: Rules, under: Mapping[str, Any], *, defaults: bool
     ) -> Mapping[str, Any] | None:
         """Return the entry's options converted, None when they are wrong.
 
@@ -201,7 +199,7 @@ class EntryReader:
         settle(node, rules.schema)
         given = node.plain()
         errors: list[ConfigError] = []
-        for error in itertools.islice(rules.iter_errors(lay_over(under, given)), MOST + 1):
+        for error in itertools.islice(rules.errors(lay_over(under, given)), MOST + 1):
             steps = list(error.absolute_path)
             # What the global entry got wrong is told there, once.
             if not steps or steps[0] in given:

@@ -12,10 +12,10 @@ from gateway.runtime.expand import Expansion
 from gateway.runtime.found import Found
 from gateway.runtime.home import Home
 from gateway.runtime.surface import INCLUDED, sections
-from gateway.runtime.validate import check, suggest, validator
+from gateway.runtime.validate import Rules, check, suggest
 from gateway.secret import Secret
 
-_SECTIONS: Final = {name: validator(schema) for name, schema in sections().items()}
+_SECTIONS: Final = {name: Rules(schema) for name, schema in sections().items()}
 _ITEMIZED: Final = ("plugins", "providers", "routes", "checks", "include")
 """Sections whose entries are checked one by one."""
 

@@ -11,7 +11,7 @@ from gateway.runtime.document import read_document
 from gateway.runtime.home import STANDARD, Home
 from gateway.runtime.quirks import QUIRKS
 from gateway.runtime.surface import PROVIDER
-from gateway.runtime.validate import check, validator
+from gateway.runtime.validate import Rules, check
 
 KNOWN_FILE: Final = Path("config/providers.yaml")
 _DIALECTS = PROVIDER["properties"]["dialect"]["enum"]
@@ -27,7 +27,7 @@ _KNOWN_ENTRY: Final[Mapping[str, Any]] = {
     },
     "additionalProperties": False,
 }
-_RULES: Final = validator(_KNOWN_ENTRY)
+_RULES: Final = Rules(_KNOWN_ENTRY)
 
 
 @dataclass(frozen=True, slots=True)

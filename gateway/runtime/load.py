@@ -27,11 +27,11 @@ from gateway.runtime.routes import RouteReader
 from gateway.runtime.schema import Catalog
 from gateway.runtime.sections import SectionReader
 from gateway.runtime.surface import CHECK
-from gateway.runtime.validate import check, shown, suggest, validator
+from gateway.runtime.validate import Rules, check, shown, suggest
 from gateway.secret import Secret
 from gateway.state.url import StateUrl
 
-_CHECK: Final = validator(CHECK)
+_CHECK: Final = Rules(CHECK)
 
 
 def load_config(

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.runtime.subschemas import MAX_REFERENCES, refer, schemas_of_key
 from gateway.runtime.text import FORMS
-from gateway.runtime.validate import validator
+from gateway.runtime.validate import Rules
 
 
 def convert(options: Mapping[str, Any], schema: Any, *, defaults: bool = True) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def lay_over(global_options: Mapping[str, Any], route_options: Mapping[str, Any]
 class _Conversion:
     def __init__(self, root: Any) -> None:
         self.root = root
-        self.validator = validator(root)
+        self.rules = Rules(root)
 
     def convert(self, value: Any, schema: Any, *, defaults: bool = True) -> Any:
         known = list(self.applying(schema, value))
@@ -65,5 +65,5 @@ class _Conversion:
         for branch in schema.get("allOf", ()):
             yield from self.applying(branch, value, depth + 1)
         for branch in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
-            if self.validator.evolve(schema=branch).is_valid(value):
+            if self.rules.is_branch(value, branch):
                 yield from self.applying(branch, value, depth + 1)

@@ -14,7 +14,7 @@ from gateway.pricing.price import Rate
 from gateway.pricing.published import NAMES
 from gateway.runtime.document import Node, read_document
 from gateway.runtime.home import STANDARD, Home
-from gateway.runtime.validate import check, suggest, validator
+from gateway.runtime.validate import Rules, check, suggest
 
 PRICES_FILE: Final = Path("config/prices.yaml")
 RATES: Final = (
@@ -29,7 +29,7 @@ _TIER: Final = {
     "minProperties": 2,
     "additionalProperties": False,
 }
-_ENTRY: Final = validator(
+_ENTRY: Final = Rules(
     {
         "type": "object",
         "properties": {

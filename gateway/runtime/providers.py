@@ -16,11 +16,11 @@ from gateway.runtime.home import Home
 from gateway.runtime.known import KnownProvider
 from gateway.runtime.surface import PROVIDER
 from gateway.runtime.text import duration, percent
-from gateway.runtime.validate import check, suggest, validator
+from gateway.runtime.validate import Rules, check, suggest
 from gateway.secret import Secret
 from gateway.upstream.connect import tls_context
 
-_RULES: Final = validator(PROVIDER)
+_RULES: Final = Rules(PROVIDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")

@@ -14,10 +14,10 @@ from gateway.runtime.entries import Entry, EntryReader
 from gateway.runtime.hedge import read_hedge
 from gateway.runtime.surface import ROUTE
 from gateway.runtime.text import duration_range
-from gateway.runtime.validate import check, shown, suggest, validator
+from gateway.runtime.validate import Rules, check, shown, suggest
 from gateway.upstream.balance import WEIGHED
 
-_RULES: Final = validator(ROUTE)
+_RULES: Final = Rules(ROUTE)
 _CAUSES: Final = ("any", "context_length", "content_filter")
 _DEFAULT: Final = Retry()
 _TARGET_MODEL = re.compile(r"[!-~]{1,256}")

@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-
 from gateway.runtime.document import Node
+from gateway.runtime.fits import is_type
 
 MAX_REFERENCES: Final = 20
 """How many $ref and choices deep a schema is followed: more is a cycle."""
-_PROBE: Final = Draft202012Validator({})
 
 
 def settle(node: Node, schema: Any) -> None:
@@ -45,7 +43,7 @@ def _accepts(schema: Mapping[str, Any], value: object) -> bool:
     kinds = schema.get("type")
     if kinds is None:
         return True
-    return any(_PROBE.is_type(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    return any(is_type(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
 
 
 def options_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:

@@ -1,24 +1,28 @@
 """Checks a node against a JSON Schema and says what is wrong where it stands, with a cure.
 
-`jsonschema` decides; its errors are turned into ours because its own show values, and a value may be a secret.
+`fits.py` decides, `jsonschema` says what is wrong; its errors are turned into ours because its own show values, and a
+value may be a secret.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
-
-from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError
 from gateway.runtime.document import Node, path_text
 from gateway.runtime.expand import holds_secret
+from gateway.runtime.fits import UnsureError, fits
 from gateway.runtime.found import MOST
 from gateway.runtime.subschemas import settle
 from gateway.runtime.text import FORMS
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator, ValidationError
 
 _TYPE_WORDS: Final = {
     "string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false",
@@ -36,24 +40,37 @@ _BOUNDS: Final = {
 
 _OF_THE_WHOLE: Final = ("type", "required", "additionalProperties")
 """Keywords whose verdict on a mapping or list does not hang on the values in it."""
-_FORMATS = FormatChecker(formats=())
 
 
-def _add_form(name: str) -> None:
-    @_FORMATS.checks(name, raises=ValueError)
-    def check(value: object) -> bool:
-        if isinstance(value, str):
-            FORMS[name].read(value)
-        return True
+class Rules:
+    """A JSON Schema that values are checked against."""
 
+    __slots__ = ("_judge", "schema")
 
-for _name in FORMS:
-    _add_form(_name)
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.schema = schema
+        self._judge: Draft202012Validator | None = None
 
+    def errors(self, value: Any) -> Iterator[ValidationError]:
+        """Yield what is wrong with `value`."""
+        try:
+            if fits(value, self.schema, self.schema):
+                return iter(())
+        except UnsureError:
+            pass
+        return self._judges().iter_errors(value)
 
-def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
-    """Return a validator of `schema` that knows the text forms. Made once a schema: making costs more than using."""
-    return Draft202012Validator(schema, format_checker=_FORMATS)
+    def is_branch(self, value: Any, branch: Mapping[str, Any]) -> bool:
+        """Return whether `value` fits `branch`, a part of the schema."""
+        try:
+            return fits(value, branch, self.schema)
+        except UnsureError:
+            return self._judges().evolve(schema=branch).is_valid(value)
+
+    def _judges(self) -> Draft202012Validator:
+        if self._judge is None:
+            self._judge = importlib.import_module("gateway.runtime.judged").validator(self.schema)
+        return self._judge
 
 
 def suggest(name: str, known: Iterable[str], *, otherwise: str = "known") -> str:
@@ -85,12 +102,12 @@ def shown(node: Node, path: str) -> str:
     return f'"{text}"' if isinstance(node.value, str) else text
 
 
-def check(node: Node, rules: Draft202012Validator, path: str) -> list[ConfigError]:
+def check(node: Node, rules: Rules, path: str) -> list[ConfigError]:
     """Return everything about `node` that `rules` forbid, in no particular order; empty when it fits."""
     settle(node, rules.schema)
     errors: list[ConfigError] = []
     # One more than are told is enough to know that there are too many.
-    for error in itertools.islice(rules.iter_errors(node.plain()), MOST + 1):
+    for error in itertools.islice(rules.errors(node.plain()), MOST + 1):
         errors.extend(explain(error, node, path))
     return errors
 
