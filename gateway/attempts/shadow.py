@@ -178,7 +178,7 @@ class Nobody(ClientStream):
     __slots__ = ("_bytes", "_full")
 
     def __init__(self) -> None:
-        self.opened = self.paused = False
+        self.opened = self.paused = self._chunked = False
         self.stop = self.resume = None
         self._bytes = 0
         self._full = web.Response()

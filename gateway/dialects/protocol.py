@@ -79,9 +79,12 @@ class StreamScanner(Protocol):
     `terminated` once the success terminator was seen ([DONE], message_stop, response.completed, done: true),
     `error` is the stream's own error event, `usage` the last usage seen.
     `terminator` are the bytes to supply when a finished stream lacks its own, b"" where there are none.
+    `quiet` is true when the event changed nothing and any that differs from it in the letters of its words alone (no
+    quotation mark, no line end) will change nothing either: who finds such a one need not show it.
     """
 
     content: bool
+    quiet: bool
     finished: bool
     terminated: bool
     error: UpstreamError | None
@@ -106,6 +109,10 @@ class Framer(Protocol):
 
     @property
     def overflow(self) -> bool: ...
+
+    @property
+    def is_between(self) -> bool:
+        """Whether what comes next is the beginning of an event."""
 
     def feed(self, data: bytes) -> list[bytes]: ...
 

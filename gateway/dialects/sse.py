@@ -42,13 +42,18 @@ class _Framer:
         """The bytes after the last whole event."""
         return bytes(self._tail)
 
+    @property
+    def is_between(self) -> bool:
+        """Whether what comes next is the beginning of an event."""
+        return not self._tail and not self._inside
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events now complete; those above the limit come as several `Piece`s."""
         tail = self._tail
         if not tail and not self._inside:
             self.overflow = False
-            if len(data) <= self._limit and self._is_whole(data):
-                return [data]
+            if len(data) <= self._limit and (events := self._cut(data)) is not None:
+                return events
         searched = len(tail)
         tail += data
         self.overflow = self._inside
@@ -71,8 +76,10 @@ class _Framer:
                 del tail[:-2]
         return out
 
-    def _is_whole(self, data: bytes) -> bool:
-        raise AssertionError("a framing says what a whole event is")
+    def _cut(self, data: bytes) -> list[bytes] | None:
+        """Return the events of `data`, which begins with one and is no larger than the limit, and keep its tail; None
+        when that takes a closer look. For speed alone."""
+        raise AssertionError("a framing cuts what is simple")
 
     def _ends(self, data: bytearray, start: int, new: bytes) -> list[int]:
         raise AssertionError("a framing says where its events end")
@@ -87,8 +94,16 @@ class SseFramer(_Framer):
         super().__init__(limit_bytes)
         self._returns = False
 
-    def _is_whole(self, data: bytes) -> bool:
-        return data.endswith(b"\n\n") and data.find(b"\n\n") == len(data) - 2 and b"\r" not in data
+    def _cut(self, data: bytes) -> list[bytes] | None:
+        # A byte is looked for as a number: `bytes in bytes` first raises and drops a TypeError, ten times the cost, and
+        # a search for two bytes goes one by one where that for a single one takes 32 at a time (CPython 3.11).
+        if 13 in data:
+            return None
+        if data.find(10) == len(data) - 2 and data[-1] == 10:
+            return [data]
+        events = data.split(b"\n\n")
+        self._tail += events.pop()
+        return [event + b"\n\n" for event in events]
 
     def _ends(self, data: bytearray, start: int, new: bytes) -> list[int]:
         # Only what is new is looked at: an event of 1 MB that comes in small pieces must not be read again and again.
@@ -108,8 +123,12 @@ class NdjsonFramer(_Framer):
 
     __slots__ = ()
 
-    def _is_whole(self, data: bytes) -> bool:
-        return data.endswith(b"\n") and data.find(b"\n") == len(data) - 1
+    def _cut(self, data: bytes) -> list[bytes] | None:
+        if data.find(10) == len(data) - 1:
+            return [data] if data else []
+        lines = data.split(b"\n")
+        self._tail += lines.pop()
+        return [line + b"\n" for line in lines]
 
     def _ends(self, data: bytearray, start: int, new: bytes) -> list[int]:
         ends = []
@@ -125,20 +144,26 @@ def event_fields(event: bytes) -> tuple[str, bytes]:
 
     A comment, a ping without data and a blank line give ("", b"").
     """
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
-        return "", event[6:-2]
+    if (data := one_line(event)) is not None:
+        return "", data
     if event.startswith(BOM):
         event = event[3:]
-    name, data = "", []
+    name, values = "", []
     for line in _LINE_END.split(event):
         field, colon, value = line.partition(b":")
         if value.startswith(b" "):
             value = value[1:]
         if field == b"data":
-            data.append(value)
+            values.append(value)
         elif field == b"event" and colon:
             name = value.decode("utf-8", "replace")
-    return name, data[0] if len(data) == 1 else b"\n".join(data)
+    return name, values[0] if len(values) == 1 else b"\n".join(values)
+
+
+def one_line(event: bytes) -> bytes | None:
+    """Return the data of an event that is one line `data: …`, as nearly all are; None for any other."""
+    data = event.removeprefix(b"data: ").removesuffix(b"\n\n")
+    return data if len(event) - len(data) == 8 and 10 not in data and 13 not in data else None
 
 
 def sse(data: bytes, name: str = "") -> bytes:

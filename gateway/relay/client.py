@@ -85,6 +85,11 @@ class ClientStream:
         self.paused = protocol.writing_paused
         protocol.on_flow = self._on_flow
 
+    @property
+    def raw(self) -> Transport | None:
+        """The connection, where whole HTTP chunks of the body may be written as they are; None where they may not."""
+        return self._transport if self._chunked else None
+
     def write(self, data: bytes) -> None:
         """Push `data` (not empty). Silently nothing once the client is gone: its handler is being cancelled."""
         transport = self._transport

@@ -29,27 +29,32 @@ _STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+')
 
 
 class Said:
-    """One per stream; `size_bytes` is what was counted so far. The mark that fitted last is tried first."""
+    """One per stream; `size_bytes` is what was counted so far. The mark that fitted last is tried first.
 
-    __slots__ = ("_mark", "_mark_size", "_marks", "size_bytes")
+    `start` and `end` are where the words of the event seen last stood, both 0 when it had none.
+    """
+
+    __slots__ = ("_mark", "_mark_size", "_marks", "end", "size_bytes", "start")
 
     def __init__(self, dialect: str) -> None:
         self._marks = _MARKS.get(dialect, ())
         self._mark = self._marks[0] if self._marks else b"\0"
         self._mark_size = len(self._mark)
-        self.size_bytes = 0
+        self.size_bytes = self.start = self.end = 0
 
     def see(self, event: bytes) -> None:
         """Count the words of one event; never raises."""
         at = event.find(self._mark)
         if at < 0:
+            self.start = self.end = 0
             self._see_others(event)
             return
-        start = at + self._mark_size
+        self.start = self.end = start = at + self._mark_size
         end = event.find(b'"', start)
         if end > start:
             if event[end - 1] == _BACKSLASH and (whole := _STRING.match(event, start)) is not None:
                 end = whole.end()
+            self.end = end
             self.size_bytes += end - start
 
     def _see_others(self, event: bytes) -> None:
@@ -60,5 +65,6 @@ class Said:
                 whole = _STRING.match(event, start)
                 if whole is not None and whole.end() > start:
                     self._mark, self._mark_size = mark, len(mark)
-                    self.size_bytes += whole.end() - start
+                    self.start, self.end = start, whole.end()
+                    self.size_bytes += self.end - start
                     return

@@ -64,6 +64,8 @@ class LiveStream:
         self._over = False
         self._closed = False
         self._client: ClientStream | None = None
+        self._raw: asyncio.Transport | None = None  # the client's, while whole HTTP chunks may go there as they are
+        self._now = loop.time
         self._started_at = self._last_at = self._wrote_at = loop.time()
         self._seen_event = not self.speaks
         self._timer: asyncio.TimerHandle | None = None
@@ -80,7 +82,7 @@ class LiveStream:
         """Take the next piece of the body."""
         if self._over or self.attempt.lost:
             return
-        self._last_at = self._loop.time()
+        self._last_at = self._now()
         self._seen_event = True
         try:
             out = self.digest(chunk)
@@ -168,6 +170,7 @@ class LiveStream:
 
     def _settle(self, tail: bytes) -> None:
         self._over = True
+        self._raw = None
         self._tail = tail
         self._stop_timer()
         self._account()
@@ -207,6 +210,8 @@ class LiveStream:
         self.exchange.committed = True
         client.stop, client.resume = self._response.pause, self._resume
         self._client = client
+        if not self._over:
+            self._raw = client.raw
         if self._held:  # came while the head was being written
             client.write(b"".join(self._held))
             self._held = []
@@ -256,7 +261,7 @@ class LiveStream:
         if not self.ready.done():
             self.ready.cancel()
         await self._lease.__aexit__(None, None, None)
-        client, self._client = self._client, None
+        client, self._client, self._raw = self._client, None, None
         if client is not None:
             client.stop = client.resume = None  # they and this stream would hold one another
 

@@ -24,7 +24,7 @@ def without_null_usage(event: bytes) -> bytes:
     """Return a chunk without the `usage: null` of its object; one that has none as it came."""
     if event.endswith(_LAST):  # OpenAI's own form, as nearly every chunk has it
         return event[: -len(_LAST)] + b"}\n\n"
-    if b'"usage"' not in event:
+    if event.find(b'"usage"') < 0:
         return event
     try:
         fields = _decode(event_fields(event)[1])

@@ -53,10 +53,10 @@ _EMPTY_BLOCKS = frozenset(("text", "thinking"))
 class AnthropicScanner:
     """A `StreamScanner`. A start that carries content and no stop reason counts as finished at message_stop."""
 
-    __slots__ = ("_reader", "content", "error", "finished", "terminated", "terminator", "usage")
+    __slots__ = ("_reader", "content", "error", "finished", "quiet", "terminated", "terminator", "usage")
 
     def __init__(self) -> None:
-        self.content = self.finished = self.terminated = False
+        self.content = self.finished = self.terminated = self.quiet = False
         self.error: UpstreamError | None = None
         self.usage: Usage | None = None
         self.terminator = STOP_EVENT
@@ -68,7 +68,8 @@ class AnthropicScanner:
 
     def see(self, event: bytes) -> None:
         """Take in one framed event; what cannot be read is passed over."""
-        if self.content and event.startswith(_BLOCK_EVENTS):
+        self.quiet = self.content and event.startswith(_BLOCK_EVENTS)
+        if self.quiet:
             return
         data = event_data(event)
         if not data:

@@ -23,6 +23,7 @@ _FLAT = ("response", "thinking", "image")
 class OllamaScanner:
     """A `StreamScanner`. The `done` line is finish and terminator in one, so none is ever supplied."""
 
+    quiet = False  # every line has its own time
     __slots__ = ("content", "error", "finished", "terminated", "terminator", "usage")
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class OllamaScanner:
 
     def see(self, event: bytes) -> None:
         """Take in one line; what is not a JSON object is passed over."""
-        if self.content and b"true" not in event and b'"error"' not in event:
+        if self.content and event.find(b"true") < 0 and event.find(b'"error"') < 0:
             return
         try:
             line = decode_any(event)

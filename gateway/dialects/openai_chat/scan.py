@@ -11,12 +11,13 @@ from gateway.chat import Usage
 from gateway.dialects.json import decode_any, decode_event, encode
 from gateway.dialects.openai_chat.counts import later, usage_of
 from gateway.dialects.openai_chat.failure import error_in, render_error_event
-from gateway.dialects.sse import Piece, event_fields
+from gateway.dialects.sse import Piece, event_fields, one_line
 from gateway.errors import GatewayError, UpstreamError
 
 _EMPTY = frozenset((b"", b"null", b'""', b"[]", b"{}", b"false"))
 _NONE = Raw(b"")
 _NULL = b"null"
+_BRACE = 0x7B
 
 
 class _Delta(Struct):
@@ -70,12 +71,12 @@ class ChatScanner:
     asked for it and the client did not (P14).
     """
 
-    __slots__ = ("_closed", "_open", "content", "error", "finished", "terminated", "usage", "usage_only")
+    __slots__ = ("_closed", "_open", "content", "error", "finished", "quiet", "terminated", "usage", "usage_only")
 
     terminator = b"data: [DONE]\n\n"
 
     def __init__(self) -> None:
-        self.content = self.finished = self.terminated = self.usage_only = False
+        self.content = self.finished = self.terminated = self.quiet = self.usage_only = False
         self.error: UpstreamError | None = None
         self.usage: Usage | None = None
         self._open: set[int] = set()
@@ -83,31 +84,32 @@ class ChatScanner:
 
     def see(self, event: bytes) -> None:
         """Look at one event; never raises."""
-        self.usage_only = False
-        if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
-            name, data = "", event[6:-2]
-        elif type(event) is Piece:
+        self.quiet = self.usage_only = False
+        if type(event) is Piece:
             self.content = True
             return
-        else:
+        name, data = "", one_line(event)
+        if data is None:
             name, data = event_fields(event)
-            if not data:
-                return
-        if data == b"[DONE]" or data.strip() == b"[DONE]":
+        if not data:
+            return
+        if data == b"[DONE]" or (data[0] != _BRACE and data.strip() == b"[DONE]"):
             self.content = self.finished = self.terminated = True
             return
+        begun = self.content
         try:
-            chunk = _decode_later(data) if self.content else _decode_chunk(data)
+            chunk = _decode_later(data) if begun else _decode_chunk(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._see_odd(data, name)
             return
         if name or chunk.error or not chunk.choices:
             self._see_choiceless(data, name)
         if chunk.choices:
-            self._see_choices(chunk.choices)
+            stays = self._see_choices(chunk.choices)
+            self.quiet = begun and stays and not name and not chunk.error and not chunk.x_groq
         if chunk.usage and bytes(chunk.usage) != _NULL:
             self._count(decode_any(chunk.usage))
-            self.usage_only = chunk.choices == []
+            self.quiet, self.usage_only = False, chunk.choices == []
         elif chunk.x_groq:
             groq = decode_any(chunk.x_groq)
             self._count(groq.get("usage") if isinstance(groq, dict) else None)
@@ -116,9 +118,12 @@ class ChatScanner:
         """Return the event that ends this stream as failed."""
         return render_error_event(error)
 
-    def _see_choices(self, choices: list[_Choice] | list[_LaterChoice]) -> None:
+    def _see_choices(self, choices: list[_Choice] | list[_LaterChoice]) -> bool:
+        """Return whether none of them ends."""
+        stays = True
         for choice in choices:
             if choice.finish_reason:
+                stays = False
                 self._closed.add(choice.index)
                 self._open.discard(choice.index)
                 self.content = True
@@ -127,6 +132,7 @@ class ChatScanner:
             if not self.content and type(choice) is _Choice:
                 self.content = _has_text(choice.text) or (choice.delta is not None and _is_content(choice.delta))
         self.finished = self.terminated or (bool(self._closed) and not self._open)
+        return stays
 
     def _see_choiceless(self, data: bytes, name: str) -> None:
         if self.error is None and (value := decode_event(data)) is not None:

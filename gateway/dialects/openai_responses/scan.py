@@ -31,6 +31,7 @@ class ResponsesScanner:
 
     __slots__ = ("_events", "_response", "content", "error", "finished", "terminated", "usage")
 
+    quiet = False  # every event is counted
     terminator = b""
 
     def __init__(self) -> None:

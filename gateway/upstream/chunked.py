@@ -1,0 +1,23 @@
+"""Chunked transfer coding (RFC 9112 section 7.1) of an answer's body, where every event costs."""
+
+from __future__ import annotations
+
+HEADS: dict[int, bytes] = {}
+"""Size lines by the size of a segment that is one whole chunk, see `head_of_whole`. Kept: most segments are as long as
+some before."""
+_MOST_HEADS = 4096
+
+
+def head_of_whole(size: int) -> bytes:
+    """Return the size line, as servers write it, that a segment of `size` bytes begins with when it is one whole chunk
+    and nothing else; a line that no segment begins with where there is none."""
+    for digits in range(1, 17):
+        held = size - digits - 4
+        if held > 0 and len(f"{held:x}") == digits:
+            head = b"%x\r\n" % held
+            break
+    else:
+        head = bytes(size + 1)
+    if size <= _MOST_HEADS:
+        HEADS[size] = head
+    return head
