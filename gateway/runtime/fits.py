@@ -16,9 +16,10 @@ from gateway.runtime.text import FORMS
 _DEEPEST: Final = 60
 """References and choices inside one another: more is a cycle, or nearly."""
 _TYPES: Final = frozenset({"string", "object", "array", "boolean", "null", "number", "integer"})
-_SAYS_NOTHING: Final = frozenset(
-    "title description default examples deprecated readOnly writeOnly $comment $schema $defs".split()
-)
+_SAYS_NOTHING: Final = {
+    "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
+    "$comment", "$schema", "$defs",
+}  # fmt: skip
 _LONGEST_UNIQUE: Final = 100
 
 

@@ -6,13 +6,12 @@ A bad file changes nothing: the error goes to the log and to whoever asked, and 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from watchfiles import watch
 
 from gateway.errors import ConfigError, ConfigErrors
 from gateway.plugin import Clock
@@ -247,7 +246,8 @@ async def _changes(folders: Collection[Path]) -> AsyncIterator[None]:
     after the start (seen November 2026).
     """
     stop = threading.Event()
-    found = watch(
+    watchfiles = await asyncio.to_thread(importlib.import_module, "watchfiles")  # after the start, which needs it not
+    found = watchfiles.watch(
         *folders, recursive=False, debounce=200, step=50, rust_timeout=int(LOOK_S * 1000), yield_on_timeout=True,
         stop_event=stop, raise_interrupt=False,
     )  # fmt: skip

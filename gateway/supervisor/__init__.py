@@ -6,6 +6,7 @@ before any loop exists, so that workers can be forked between the two.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
@@ -19,8 +20,7 @@ from gateway.runtime.reload import Source
 from gateway.server import require_c_parser
 from gateway.server.listener import address_of, bind, forget
 from gateway.supervisor.front import Front
-from gateway.supervisor.group import Supervisor, run_loop
-from gateway.supervisor.life import FAILED, MISCONFIGURED
+from gateway.supervisor.life import FAILED, MISCONFIGURED, run_loop
 from gateway.supervisor.single import Single
 from gateway.telemetry import LEVELS, Logger, Unheard
 
@@ -66,7 +66,9 @@ def run(options: ServeOptions) -> int:
         assert data is not None  # only the admin listener may be off
         front = Front(source, sockets[data], admin, watch=options.watch)
         if config.server.workers > 1:
-            return Supervisor(source, read, log, data, front, admin, _refuse).run()
+            group = importlib.import_module("gateway.supervisor.group")  # one process needs none of it
+            code: int = group.Supervisor(source, read, log, data, front, admin, _refuse).run()
+            return code
         return run_loop(Single(source, log, read, front).main(data))
     except ConfigError as error:
         return _refuse(error)

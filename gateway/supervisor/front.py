@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import socket
 import sys
@@ -11,8 +12,6 @@ from typing import Any, cast
 from aiohttp import web
 from multidict import CIMultiDict
 
-from gateway.admin import application
-from gateway.admin.desk import Desk
 from gateway.plugin import Clock
 from gateway.relay.whole import send_whole
 from gateway.runtime.gateway import Gateway
@@ -76,8 +75,11 @@ class Front:
     async def start(self, gateway: Gateway, reloader: Reloader, clock: Clock) -> None:
         """Open the admin listener, begin to watch."""
         if self._admin is not None:
+            desk = importlib.import_module("gateway.admin.desk").Desk(
+                gateway, reloader, self._source, clock, self._data
+            )
             self._runner = web.AppRunner(
-                application(Desk(gateway, reloader, self._source, clock, self._data)),
+                importlib.import_module("gateway.admin").application(desk),
                 access_log=None,
                 handle_signals=False,
                 shutdown_timeout=0.2,  # aiohttp's minute would outlast the promise of when a SIGTERM ends

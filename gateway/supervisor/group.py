@@ -8,7 +8,6 @@ see their lifeline end.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -18,18 +17,15 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import uvloop
 
 from gateway.errors import ConfigError
 from gateway.runtime.reload import Source
 from gateway.supervisor.front import Front
 from gateway.supervisor.hub import Hub
-from gateway.supervisor.life import CLEAN, FAILED, MISCONFIGURED, Read
+from gateway.supervisor.life import CLEAN, FAILED, MISCONFIGURED, Read, run_loop
 from gateway.supervisor.worker import Worker
 from gateway.telemetry import Logger
 
@@ -276,9 +272,3 @@ class Supervisor:
             told = os.open(os.devnull, os.O_WRONLY)
         worker = Worker(self._source, self._log, self._read, number, self._hub_path, self._lifeline, told)
         return run_loop(worker.main(self._data))
-
-
-def run_loop(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main` on a loop of its own and return its exit code."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)

@@ -10,7 +10,10 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
 
 from gateway.plugin import Clock
 from gateway.runtime.clock import SystemClock
@@ -123,3 +126,9 @@ class Life:
         now.cancel()
         stopping.result()
         return CLEAN
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` on a loop of its own and return its exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
