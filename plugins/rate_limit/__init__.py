@@ -21,8 +21,8 @@ from gateway.plugin import (
     Taken,
 )  # fmt: skip
 
-from .headers import Standing, write
-from .limits import Limit, of_principal, read, tokens_of
+from .headers import Standing, write, write_plain
+from .limits import Caller, Limit, Over, of_principal, over_caller, read, tokens_of
 from .remaining import remaining
 
 RENEW_S = 10.0
@@ -31,6 +31,8 @@ LOOK_AGAIN_S = 1.0
 """When to come back for a place: one is free as soon as any request ends. When its lease ends says how long it takes
 at most, which is half a minute, and clients wait as long as they are told."""
 COUNTED = "rate_limit: counted"
+MOST_REMEMBERED = 20_000
+"""Callers whose limits are not looked together again for every request."""
 
 
 class Held:
@@ -103,6 +105,7 @@ class RateLimit(Plugin):
         self._stands = services.route, self._limits
         self._standing: list[tuple[str | None, list[Limit]]] = services.lasting("standing", list)
         """Every instance that has started and is not closed; of a route the last one is in force."""
+        self._callers: dict[int, Caller] = {}
         self.needs_usage = any(limit.kind == "tokens" for limit in self._limits)
 
     async def start(self) -> None:
@@ -120,22 +123,23 @@ class RateLimit(Plugin):
 
     async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
         """Take what the request needs of every limit, or refuse it. Raises: RateLimited, StateLost."""
-        if exchange.route is None:  # pages, health, what nobody serves
+        route = exchange.route
+        if route is None:  # pages, health, what nobody serves
             return await call_next(exchange)
-        limits = self._limits
-        if exchange.principal is not None and exchange.principal.limits:
-            limits = [*limits, *of_principal(exchange.principal)]
+        caller = self._caller(exchange)
+        over = caller.over
         if exchange.parent_id is None:
             exchange.notes[COUNTED] = True
         else:  # a step of a request
             if exchange.is_inside and (asking := _uncounted(exchange)) is not None:
                 asking.notes[COUNTED] = True
-                await self._take(asking, [limit for limit in limits if limit.kind != "tokens"])
-            limits = [limit for limit in limits if limit.kind == "tokens"]
-        if exchange.route.plugin:  # it sends nothing itself: tokens are for what is asked on its behalf
-            limits = [limit for limit in limits if limit.kind != "tokens"]
-        if limits:
-            await self._take(exchange, limits)
+                requests = [each for each in over if each.limit.kind != "tokens"]
+                await self._take(asking, requests, caller.is_plain)
+            over = [each for each in over if each.limit.kind == "tokens"]
+        if route.plugin:  # it sends nothing itself: tokens are for what is asked on its behalf
+            over = [each for each in over if each.limit.kind != "tokens"]
+        if over:
+            await self._take(exchange, over, caller.is_plain)
         return await call_next(exchange)
 
     async def finish(self, exchange: Exchange) -> None:
@@ -144,8 +148,10 @@ class RateLimit(Plugin):
         if held is None:
             _count_inside(exchange)
             return
-        self._renewed.discard(held)
-        corrections: list[Claim] = [*held.leases]
+        corrections: list[Claim] = []
+        if held.leases:
+            self._renewed.discard(held)
+            corrections += held.leases
         if held.tokens:
             usage = exchange.own_usage
             used = usage.total_tokens if usage is not None else None
@@ -164,27 +170,38 @@ class RateLimit(Plugin):
             except StateLost:
                 pass  # a lease runs out by itself; the tokens reserved stand for those used
 
-    async def _take(self, exchange: Exchange, limits: list[Limit]) -> None:
-        """Take of every limit that is over this caller. Raises: RateLimited, StateLost."""
-        tokens: int | None = None
-        binding: list[Limit] = []
-        whose: list[str] = []
+    def _caller(self, exchange: Exchange) -> Caller:
+        """Return what stands over this caller, the limits beside its key too."""
+        principal = exchange.principal
+        known = self._callers.get(id(principal))
+        if known is None:
+            limits = self._limits if principal is None else [*self._limits, *of_principal(principal)]
+            if len(self._callers) >= MOST_REMEMBERED:
+                self._callers.clear()
+            known = self._callers[id(principal)] = over_caller(limits, exchange)
+        return known
+
+    async def _take(self, exchange: Exchange, over: list[Over], is_plain: bool) -> None:
+        """Take of every limit that is over this request. Raises: RateLimited, StateLost."""
+        tokens = 0
+        binding: list[Over] = []
         claims: list[Claim] = []
-        for limit in limits:
-            who = limit.subject(exchange)
-            if who is None:
+        for each in over:
+            claim = each.always
+            if claim is None:
+                if not tokens and each.limit.kind == "tokens":
+                    tokens = tokens_of(exchange)
+                claim = each.claim(exchange, tokens)
+                if claim is None:
+                    continue
+            if each.limit.shadow:
+                await self._watch(exchange, each, claim)
                 continue
-            if tokens is None and limit.kind == "tokens":
-                tokens = tokens_of(exchange)
-            if limit.shadow:
-                await self._watch(exchange, limit, who, tokens or 0)
-                continue
-            binding.append(limit)
-            whose.append(who)
-            claims.append(limit.claim(who, exchange, tokens or 0))
+            binding.append(each)
+            claims.append(claim)
         if not claims:
             return
-        store = self.services.state
+        store, share = self.services.state, 1
         try:
             taken = await store.take(claims)
         except StateLost:
@@ -193,17 +210,18 @@ class RateLimit(Plugin):
             if self._policy == "allow":
                 return
             store, share = self.services.local, self.services.workers
-            claims = [limit.claim(who, exchange, tokens or 0, share) for limit, who in zip(binding, whose, strict=True)]
+            shares = [each.claim(exchange, tokens, share) for each in binding]
+            claims = [claim for claim in shares if claim is not None]
             taken = await store.take(claims)
         if taken.allowed:
             self._hold(exchange, store, binding, claims)
-        self._tell(exchange, binding, claims, taken)
+        self._tell(exchange, binding, claims, taken, is_plain and share == 1)
 
-    def _hold(self, exchange: Exchange, store: StateStore, limits: list[Limit], claims: list[Claim]) -> None:
+    def _hold(self, exchange: Exchange, store: StateStore, over: list[Over], claims: list[Claim]) -> None:
         """Note what has to be settled or let go of when the exchange has ended."""
         held: Held | None = None
-        for limit, claim in zip(limits, claims, strict=True):
-            if limit.kind == "requests":
+        for each, claim in zip(over, claims, strict=True):
+            if each.limit.kind == "requests":
                 continue
             if held is None:
                 held = exchange.notes.get("rate_limit")
@@ -231,39 +249,40 @@ class RateLimit(Plugin):
                 except StateLost:
                     continue
 
-    def _tell(self, exchange: Exchange, limits: list[Limit], claims: list[Claim], taken: Taken) -> None:
+    def _tell(self, exchange: Exchange, over: list[Over], claims: list[Claim], taken: Taken, is_plain: bool) -> None:
         """Put the limits' headers on the answer. Raises: RateLimited."""
-        standings: list[Standing] = [
-            (limit.kind, claim.burst, left, reset_s)
-            for limit, claim, left, reset_s in zip(limits, claims, taken.left, taken.reset_s, strict=True)
-            if type(claim) is Bucket
-        ]
-        if standings:
-            write(exchange.headers, standings, anthropic_at_s=self._anthropic_at_s(exchange))
+        anthropic = exchange.dialect.name == "anthropic"
+        if is_plain and not anthropic:
+            write_plain(exchange.headers, over, taken.left, taken.reset_s)
+        else:
+            standings: list[Standing] = [
+                (each.limit.kind, claim.burst, left, reset_s)
+                for each, claim, left, reset_s in zip(over, claims, taken.left, taken.reset_s, strict=True)
+                if type(claim) is Bucket
+            ]
+            now_s = self.services.clock.time() if anthropic else None
+            write(exchange.headers, standings, anthropic_at_s=now_s)
         if not taken.allowed:
-            limit = limits[taken.refused[0]]
+            limit = over[taken.refused[0]].limit
             exchange.notes["limited"] = f"{limit.per}:{limit.kind}"
             wait_s = taken.retry_after_s
-            if all(limits[each].kind == "concurrency" for each in taken.refused):
+            if all(over[each].limit.kind == "concurrency" for each in taken.refused):
                 wait_s = LOOK_AGAIN_S
             raise RateLimited(
                 f"the limit of {limit.words} is reached; try again in {max(1, ceil(wait_s))} s", retry_after_s=wait_s
             )
 
-    def _anthropic_at_s(self, exchange: Exchange) -> float | None:
-        return self.services.clock.time() if exchange.dialect.name == "anthropic" else None
-
-    async def _watch(self, exchange: Exchange, limit: Limit, who: str, tokens: int) -> None:
+    async def _watch(self, exchange: Exchange, over: Over, claim: Claim) -> None:
         """Count as if it mattered, and say who would have been refused."""
-        claim = limit.claim(who, exchange, tokens)
         try:
             taken = await self.services.state.take([claim])
         except StateLost:
             return
         if taken.allowed:
-            self._hold(exchange, self.services.state, [limit], [claim])
+            self._hold(exchange, self.services.state, [over], [claim])
         else:
-            self.services.log.info("rate_limit_would_refuse", request_id=exchange.id, limit=limit.words, who=who)
+            who = over.limit.subject(exchange)
+            self.services.log.info("rate_limit_would_refuse", request_id=exchange.id, limit=over.limit.words, who=who)
 
 
 def _count_inside(exchange: Exchange) -> None:

@@ -6,13 +6,19 @@ Anthropic's a moment in RFC 3339.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .limits import Over
 
 NAMES = {
     kind: (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}")
     for kind in ("requests", "tokens")
 }
+SHORT = tuple(f"{ms}ms" for ms in range(1001))
+"""The durations that nearly every answer has, written once."""
 Standing = tuple[str, int, int, float]
 """Of one limit: requests or tokens, its burst, what is left, seconds until it is full again."""
 
@@ -42,10 +48,20 @@ def write(headers: dict[str, str], standings: Sequence[Standing], *, anthropic_a
             headers[f"anthropic-ratelimit-{kind}-reset"] = moment(anthropic_at_s + reset_s)
 
 
+def write_plain(headers: dict[str, str], over: Iterable[Over], left: Iterable[int], reset_s: Iterable[float]) -> None:
+    """As `write`, for limits of which no two count the same thing, in OpenAI's names only."""
+    for each, still, seconds in zip(over, left, reset_s, strict=True):
+        if each.headers is not None:
+            limit, remaining, reset = each.headers
+            headers[limit] = each.shown
+            headers[remaining] = str(still) if still > 0 else "0"
+            headers[reset] = SHORT[-(-int(seconds * 1e6) // 1000)] if 0 < seconds < 1 else duration(seconds)
+
+
 def duration(seconds: float) -> str:
     """Return seconds as OpenAI writes them: 120ms, 1.5s, 6m0s, 1h2m3s."""
     if seconds < 1:
-        return f"{max(0, -(-int(seconds * 1e6) // 1000))}ms"
+        return SHORT[-(-int(seconds * 1e6) // 1000)] if seconds > 0 else "0ms"
     if seconds < 60:
         return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
     minutes, rest = divmod(int(seconds + 0.999), 60)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from gateway.plugin import Bucket, Claim, ConfigError, Exchange, Lease, Principal, Rate
 
+from .headers import NAMES
+
 Kind = Literal["requests", "tokens", "concurrency"]
 KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency")
 Subject = Callable[[Exchange], str | None]
@@ -21,7 +23,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One number that may not be passed. `per` as written; `shadow` only watches.
+    """One number that may not be passed. `per` as written; `shadow` only watches. `subject` says whom a request is
+    counted for, None for nobody; `by_caller`: that is the same for all requests of one caller.
 
     `key` tells its counters from those of other limits: two that say the same share them, so that a route may repeat a
     global one.
@@ -30,6 +33,7 @@ class Limit:
     per: str
     kind: Kind
     subject: Subject
+    by_caller: bool
     amount: int
     period_s: float
     burst: int
@@ -45,16 +49,6 @@ class Limit:
         unit = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}.get(self.period_s)
         return f"{self.amount} {self.kind} per {unit or f'{self.period_s:g} s'} per {self.per}"
 
-    def claim(self, who: str, exchange: Exchange, tokens: int, share: int = 1) -> Claim:
-        """Return what a request of `who` takes; `share` processes divide the limit when each counts for itself."""
-        key = f"{{{self.per} {who}}}{self.key}"
-        kind, burst, rate_per_s = self.kind, self.burst, self.rate_per_s
-        if kind == "concurrency":
-            return Lease(key, exchange.id, max(1, self.amount // share))
-        if share > 1:
-            burst, rate_per_s = max(1, burst // share), rate_per_s / share
-        return Bucket(key, 1 if kind == "requests" else min(tokens, burst), burst, rate_per_s)
-
     def look(self, who: str) -> Claim:
         """Return the claim of a request of `who` that takes nothing: an amount of 0, or a place among none, which is
         always refused and tells, below zero, how many places are held."""
@@ -62,6 +56,62 @@ class Limit:
         if self.kind == "concurrency":
             return Lease(key, "", 0)
         return Bucket(key, 0, self.burst, self.rate_per_s)
+
+
+class Over:
+    """A limit as it stands over one caller. Made once for all of its requests: `who` is None where it takes the request
+    to say whom it is counted for, `always` is the claim where it is the same for every request. `headers` are those
+    that tell a client of it, `shown` what the first of them says."""
+
+    __slots__ = ("always", "headers", "key", "limit", "shown", "who")
+
+    def __init__(self, limit: Limit, who: str | None) -> None:
+        self.limit, self.who = limit, who
+        self.headers, self.shown = NAMES.get(limit.kind), str(limit.burst)
+        self.key = "" if who is None else f"{{{limit.per} {who}}}{limit.key}"
+        self.always: Claim | None = None
+        if who is not None and limit.kind == "requests":
+            self.always = Bucket(self.key, 1, limit.burst, limit.rate_per_s)
+
+    def claim(self, exchange: Exchange, tokens: int, share: int = 1) -> Claim | None:
+        """Return what a request takes, None where the limit is not over it; `share` processes divide the limit when
+        each counts for itself."""
+        limit, key = self.limit, self.key
+        kind, burst, rate_per_s = limit.kind, limit.burst, limit.rate_per_s
+        if not key:
+            who = limit.subject(exchange)
+            if who is None:
+                return None
+            key = f"{{{limit.per} {who}}}{limit.key}"
+        if kind == "concurrency":
+            return Lease(key, exchange.id, max(1, limit.amount // share))
+        if share > 1:
+            burst, rate_per_s = max(1, burst // share), rate_per_s / share
+        if kind == "requests":
+            return Bucket(key, 1, burst, rate_per_s)
+        return Bucket(key, tokens if tokens < burst else burst, burst, rate_per_s)
+
+
+class Caller:
+    """The limits over one caller. `principal` is kept by it, so that no other can have its id meanwhile. `is_plain`:
+    headers can tell of each, because no two count the same thing."""
+
+    __slots__ = ("is_plain", "over", "principal")
+
+    def __init__(self, principal: Principal | None, over: list[Over]) -> None:
+        self.principal, self.over = principal, over
+        told = [each.limit.kind for each in over if each.headers is not None and not each.limit.shadow]
+        self.is_plain = len(set(told)) == len(told)
+
+
+def over_caller(limits: Sequence[Limit], exchange: Exchange) -> Caller:
+    """Return those limits that stand over whoever sent `exchange`: over a caller without the tag its limit does not."""
+    found = []
+    for limit in limits:
+        who = limit.subject(exchange) if limit.by_caller else None
+        if who is not None or not limit.by_caller:
+            found.append(Over(limit, who))
+    return Caller(exchange.principal, found)
 
 
 def read(options: Sequence[Mapping[str, Any]], *, shadow: bool) -> list[Limit]:
@@ -94,7 +144,10 @@ def _limit(per: str, kind: Kind, subject: Subject, value: Rate | int, burst: int
     else:
         amount, period_s, most = value.amount, value.period_s, burst or value.amount
     key = f"{per}:{kind}:{amount}/{period_s:g}:{most}"
-    return Limit(per, kind, subject, amount, period_s, most, shadow, key, amount / period_s if period_s else 0.0)
+    by_caller = per in ("key", "user") or _tag_of(per) is not None
+    return Limit(
+        per, kind, subject, by_caller, amount, period_s, most, shadow, key, amount / period_s if period_s else 0.0
+    )
 
 
 def _burst(given: Mapping[str, Any], kind: Kind) -> int | None:
@@ -106,7 +159,9 @@ def _burst(given: Mapping[str, Any], kind: Kind) -> int | None:
 def tokens_of(exchange: Exchange) -> int:
     """Return what is reserved for a request: its body at four bytes a token, and its answer up to 1,000 tokens."""
     request = exchange.request
-    asked = min(LARGEST_RESERVED_ANSWER, request.answer_tokens(otherwise=LARGEST_RESERVED_ANSWER))
+    asked = request.answer_tokens(LARGEST_RESERVED_ANSWER)
+    if asked > LARGEST_RESERVED_ANSWER:
+        asked = LARGEST_RESERVED_ANSWER
     return -(-len(request.body) // BYTES_PER_TOKEN) + asked
 
 
