@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +54,25 @@ def read_known(home: Home, read: dict[Path, bytes]) -> dict[str, KnownProvider]:
         if not path.is_file():
             continue
         content = read[path] = path.read_bytes()
-        root = read_document(content, home.shown(path))
-        if not isinstance(root.value, dict):
-            raise root.error("must be a mapping of provider names")
-        for name, node in root.value.items():
-            errors = check(node, _RULES, name)
-            if errors:
-                raise errors[0]
+        for name, given in _entries(content, home.shown(path)).items():
             facts = merged.setdefault(name, {})
-            quirks = {**facts.get("quirks", {}), **node.plain().get("quirks", {})}
-            facts.update(node.plain() | {"quirks": quirks})
+            quirks = {**facts.get("quirks", {}), **given.get("quirks", {})}
+            facts.update({**given, "quirks": quirks})
     return {name: _known(facts) for name, facts in merged.items()}
+
+
+@functools.lru_cache(maxsize=4)  # a reload finds them as they were
+def _entries(content: bytes, name: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the entries of one file. Raises: ConfigError at the place that is wrong."""
+    root = read_document(content, name)
+    if not isinstance(root.value, dict):
+        raise root.error("must be a mapping of provider names")
+    for entry, node in root.value.items():
+        errors = check(node, _RULES, entry)
+        if errors:
+            raise errors[0]
+    entries: Mapping[str, Mapping[str, Any]] = root.plain()
+    return entries
 
 
 def _known(facts: dict[str, Any]) -> KnownProvider:

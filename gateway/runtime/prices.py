@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -54,11 +55,16 @@ def read_prices(home: Home, read: dict[Path, bytes]) -> tuple[Entry, ...]:
         if not path.is_file():
             continue
         content = read[path] = path.read_bytes()
-        root = read_document(content, home.shown(path))
-        if not isinstance(root.value, dict):
-            raise root.error("must be a mapping of provider/model to prices")
-        entries.extend(_entry(root, name, node) for name, node in root.value.items())
+        entries.extend(_entries(content, home.shown(path)))
     return tuple(entries)
+
+
+@functools.lru_cache(maxsize=4)  # a reload finds them as they were
+def _entries(content: bytes, name: str) -> tuple[Entry, ...]:
+    root = read_document(content, name)
+    if not isinstance(root.value, dict):
+        raise root.error("must be a mapping of provider/model to prices")
+    return tuple(_entry(root, name, node) for name, node in root.value.items())
 
 
 def _entry(root: Node, name: str, node: Node) -> Entry:
