@@ -56,6 +56,7 @@ class Prices:
         self._free = frozenset(name for name, each in providers.items() if each.free)
         self._all_free = not any(each.enabled and not each.free for each in providers.values())
         self._find = lru_cache(maxsize=REMEMBERED)(self._look_up)
+        self._every = lru_cache(maxsize=REMEMBERED)(self._look_up_every)
 
     @property
     def needs_loading(self) -> bool:
@@ -82,13 +83,13 @@ class Prices:
         dearest hour of the day. What a request for another service tier costs more is not in it."""
         if provider in self._free:
             return ZERO
-        entry, known = self._find(provider, model)
         found: Decimal = ZERO
-        for price in (Price(),) if known is None else known.every:
-            most = bound(_laid_over(price, entry), prompt_tokens, completion_tokens)
+        for price in self._every(provider, model):
+            most = bound(price, prompt_tokens, completion_tokens)
             if most is None:
                 return None
-            found = max(found, most)
+            if most > found:
+                found = most
         return found
 
     def explain(self, provider: str, model: str, usage: Usage) -> list[str]:
@@ -115,6 +116,11 @@ class Prices:
         if known is None:
             return None if entry is None else entry.price
         return _laid_over(known.at(self._now(), _context(usage)), entry)
+
+    def _look_up_every(self, provider: str, model: str) -> Sequence[Price]:
+        """Return each price that may hold at some time, what the file states laid over it."""
+        entry, known = self._find(provider, model)
+        return [_laid_over(price, entry) for price in ((Price(),) if known is None else known.every)]
 
     def _look_up(self, provider: str, model: str) -> tuple[Entry | None, Model | None]:
         name = f"{provider}/{model}"

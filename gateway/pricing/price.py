@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +32,8 @@ class Rate(Struct, frozen=True):
 
     def most(self, prompt_tokens: int) -> Decimal:
         """Return the highest price for a prompt of at most that length."""
+        if not self.steps:
+            return self.base
         return max([self.base, *(price for above, price in self.steps if prompt_tokens > above)])
 
 
@@ -123,18 +125,25 @@ def _is_simple(price: Price, usage: Usage) -> bool:
 def bound(price: Price, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
     """Return the most that so many tokens may cost: every one of the prompt at the dearest of input and cache writes,
     every one of the answer at the dearest of text, reasoning and audio, each at its highest tier that applies."""
-    total = ZERO if price.request is None else price.request.scaleb(-PER_THOUSAND)
-    for tokens, own, others in (
-        (prompt_tokens, price.input, (price.cache_write, price.cache_write_1h, price.input_audio)),
-        (completion_tokens, price.output, (price.reasoning, price.output_audio)),
-    ):
-        if not tokens:
-            continue
-        if own is None:
-            return None
-        rates = [own, *(rate for rate in others if rate is not None)]
-        total += (tokens * max(rate.most(prompt_tokens) for rate in rates)).scaleb(-PER_MILLION)
-    return total
+    sent, said = price.input, price.output
+    if (sent is None and prompt_tokens) or (said is None and completion_tokens):
+        return None
+    total = ZERO
+    if sent is not None:
+        writes = price.cache_write, price.cache_write_1h, price.input_audio
+        total = prompt_tokens * _dearest(prompt_tokens, sent, writes)
+    if said is not None:
+        total += completion_tokens * _dearest(prompt_tokens, said, (price.reasoning, price.output_audio))
+    total = total.scaleb(-PER_MILLION)
+    return total if price.request is None else total + price.request.scaleb(-PER_THOUSAND)
+
+
+def _dearest(prompt_tokens: int, own: Rate, others: Iterable[Rate | None]) -> Decimal:
+    most = own.most(prompt_tokens)
+    for rate in others:
+        if rate is not None and (each := rate.most(prompt_tokens)) > most:
+            most = each
+    return most
 
 
 def plain(amount_usd: Decimal) -> str:

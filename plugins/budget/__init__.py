@@ -6,7 +6,7 @@ Never more is spent than the budget plus what running requests have reserved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -19,12 +19,14 @@ from gateway.plugin import (
     Exchange,
     MoneyRate,
     Plugin,
+    Principal,
     Quota,
     QuotaSpent,
     Reply,
     Services,
     StateLost,
     StateStore,
+    Taken,
     Target,
     TargetSkipped,
 )  # fmt: skip
@@ -38,7 +40,9 @@ UNBOUNDED_TOKENS = 1_000_000
 REBUILDING_S = 30.0
 """How long another process is waited for that reads the ledger; then the next one does."""
 LOOK_AGAIN_S = 0.02
-MOST_REMEMBERED = 10_000
+MOST_REMEMBERED = 20_000
+ZERO = Decimal(0)
+NOTHING: Mapping[str, int] = {}
 
 
 class Reserved:
@@ -110,6 +114,7 @@ class BudgetPlugin(Plugin):
         self._allows_unpriced = options["when_price_is_unknown"] == "allow"
         self._policy: str = options["when_state_is_lost"]
         self._rebuilt: set[str] = set()
+        self._callers: dict[int, tuple[Principal | None, list[Budget]]] = {}
         self._stands = services.route, self._limits
         self._standing: list[tuple[str | None, list[tuple[str, MoneyRate]]]] = services.lasting("standing", list)
         """Every instance that has started and is not closed; of a route the last one is in force."""
@@ -131,8 +136,8 @@ class BudgetPlugin(Plugin):
         budgets = self._budgets(exchange)
         if not budgets:
             return await call_next(attempt)
-        asked = exchange.request.answer_tokens(otherwise=UNBOUNDED_TOKENS)
-        most = self._bound(attempt.target, exchange, min(asked, RESERVED_TOKENS))
+        asked = exchange.request.answer_tokens(UNBOUNDED_TOKENS)
+        most = self._bound(attempt.target, exchange, asked if asked < RESERVED_TOKENS else RESERVED_TOKENS)
         if most is None:
             if self._allows_unpriced:
                 return await call_next(attempt)
@@ -164,19 +169,28 @@ class BudgetPlugin(Plugin):
 
     async def finish(self, exchange: Exchange) -> None:
         """Settle what was reserved to what was spent."""
-        held: dict[Budget, Reserved] = exchange.notes.pop("budget", {})
-        spent = nano(exchange.own_cost_usd or Decimal(0))
+        held: dict[str, Reserved] | None = exchange.notes.pop("budget", None)
+        if not held:
+            return
+        spent, now = nano(exchange.own_cost_usd or ZERO), self.services.clock.time()
         for each in held.values():
             if spent != each.nano_usd:
                 try:
-                    await each.store.settle([each.budget.quota(each.period, spent - each.nano_usd)])
+                    await each.store.settle([each.budget.quota(each.period, now, spent - each.nano_usd)])
                 except StateLost:
                     pass  # what was reserved stands; the ledger knows better when the state is rebuilt
 
     # --- who ---------------------------------------------------------------------------------------
 
     def _budgets(self, exchange: Exchange) -> list[Budget]:
-        return over(self._limits, exchange.principal)
+        principal = exchange.principal
+        known = self._callers.get(id(principal))
+        if known is None:
+            if len(self._callers) >= MOST_REMEMBERED:
+                self._callers.clear()
+            # With the principal, who is kept by that: no other can have its id meanwhile.
+            known = self._callers[id(principal)] = principal, over(self._limits, principal)
+        return known[1]
 
     def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
         prompt_tokens = -(-_prompt_bytes(exchange) // BYTES_PER_TOKEN)
@@ -201,29 +215,45 @@ class BudgetPlugin(Plugin):
         self, exchange: Exchange, budgets: list[Budget], nano_usd: int, store: StateStore, share: int
     ) -> int:
         now = self.services.clock.time()
-        periods = [period_of(budget.money.period, now) for budget in budgets]
-        quotas = [budget.quota(period, nano_usd, share) for budget, period in zip(budgets, periods, strict=True)]
-        counts_for_all = store is self.services.state
-        if counts_for_all and self.services.ledger is not None:
+        periods: list[Period] = []
+        quotas: list[Quota] = []
+        for budget in budgets:
+            periods.append(period := period_of(budget.money.period, now))
+            quotas.append(budget.quota(period, now, nano_usd, share))
+        may_be_forgotten = self.services.ledger is not None and store is self.services.state
+        if may_be_forgotten:
             for budget, period, quota in zip(budgets, periods, quotas, strict=True):
                 if quota.key not in self._rebuilt:
                     await self._rebuild(budget, period, quota)
         taken = await store.take(quotas)
-        left = list(taken.left)
-        for number, (budget, period, quota) in enumerate(zip(budgets, periods, quotas, strict=True)):
-            is_fresh = left[number] == quota.limit - (nano_usd if taken.allowed else 0)
-            if is_fresh and quota.key in self._rebuilt and await self._rebuild(budget, period, quota):
-                left[number] = (await store.take([replace(quota, amount=0)])).left[0]
-        refused = [*taken.refused, *(number for number, each in enumerate(left) if each < 0)]
-        if refused:
+        left: Sequence[int] = taken.left
+        if may_be_forgotten:
+            left = await self._looked_again(taken, budgets, periods, quotas)
+        tightest = left[0] if len(left) == 1 else min(left)
+        if not taken.allowed or tightest < 0:
+            refused = [*taken.refused, *(number for number, each in enumerate(left) if each < 0)]
             if taken.allowed and nano_usd:
                 await store.settle([replace(quota, amount=-nano_usd) for quota in quotas])
             spent = budgets[refused[0]].refusal(periods[refused[0]])
             raise TargetSkipped(spent.message, instead=spent)
-        held: dict[Budget, Reserved] = exchange.notes.setdefault("budget", {})
+        held: dict[str, Reserved] = exchange.notes.setdefault("budget", {})
         for budget, period in zip(budgets, periods, strict=True):
-            held.setdefault(budget, Reserved(budget, period, store)).nano_usd += nano_usd
-        return min(left)
+            each = held.get(budget.sum)
+            if each is None:
+                each = held[budget.sum] = Reserved(budget, period, store)
+            each.nano_usd += nano_usd
+        return tightest
+
+    async def _looked_again(
+        self, taken: Taken, budgets: list[Budget], periods: list[Period], quotas: list[Quota]
+    ) -> Sequence[int]:
+        """Return what is left of each, the ledger asked again about a sum that is as nobody had ever taken from it."""
+        left = list(taken.left)
+        for number, (budget, period, quota) in enumerate(zip(budgets, periods, quotas, strict=True)):
+            is_fresh = left[number] == quota.limit - (quota.amount if taken.allowed else 0)
+            if is_fresh and quota.key in self._rebuilt and await self._rebuild(budget, period, quota):
+                left[number] = (await self.services.state.take([replace(quota, amount=0)])).left[0]
+        return left
 
     async def _rebuild(self, budget: Budget, period: Period, quota: Quota) -> bool:
         """Count what the ledger says was spent in this period, unless that has been done; return whether it was now.
@@ -241,7 +271,7 @@ class BudgetPlugin(Plugin):
                 return False
             await asyncio.sleep(LOOK_AGAIN_S)
         try:
-            since = period.begin.timestamp()
+            since = period.begin_s
             if budget.tag is None:
                 spent = await ledger.spent(since=since, principal=budget.who)
             else:
@@ -264,13 +294,14 @@ class BudgetPlugin(Plugin):
             self._rebuilt.clear()
         self._rebuilt.add(key)
 
-    async def _give_back(self, exchange: Exchange, before: dict[Budget, int]) -> None:
-        for budget, each in exchange.notes.get("budget", {}).items():
-            extra = each.nano_usd - before.get(budget, 0)
+    async def _give_back(self, exchange: Exchange, before: Mapping[str, int]) -> None:
+        now = self.services.clock.time()
+        for name, each in exchange.notes.get("budget", {}).items():
+            extra = each.nano_usd - before.get(name, 0)
             if extra:
                 each.nano_usd -= extra
                 try:
-                    await each.store.settle([budget.quota(each.period, -extra)])
+                    await each.store.settle([each.budget.quota(each.period, now, -extra)])
                 except StateLost:
                     each.nano_usd += extra
 
@@ -284,6 +315,6 @@ def _prompt_bytes(exchange: Exchange) -> int:
     return len(msgspec.json.encode(exchange.chat)) if exchange.chat_changed else len(exchange.request.body)
 
 
-def _reserved(exchange: Exchange) -> dict[Budget, int]:
-    held: dict[Budget, Reserved] = exchange.notes.get("budget", {})
-    return {budget: each.nano_usd for budget, each in held.items()}
+def _reserved(exchange: Exchange) -> Mapping[str, int]:
+    held: dict[str, Reserved] | None = exchange.notes.get("budget")
+    return {name: each.nano_usd for name, each in held.items()} if held else NOTHING

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
-from functools import lru_cache
+from decimal import Decimal
 from hashlib import sha256
+from math import ceil
 
 from gateway.plugin import NANO_USD, MoneyRate, Quota, QuotaSpent
 
@@ -14,22 +14,21 @@ KEPT_BEYOND_S = 3600.0
 """How long a period's sum is kept after its end, for requests that end late."""
 
 
-@dataclass(frozen=True, slots=True)
 class Budget:
-    """So much for `who` in a period. `tag` is what the ledger sums by where it is not the principal's name."""
+    """So much for `who` in a period. `tag` is what the ledger sums by where it is not the principal's name. `sum` tells
+    whose money is added up, not how much may be: a reload that changes the amount keeps what was spent."""
 
-    per: str
-    who: str
-    money: MoneyRate
-    tag: tuple[str, str] | None
+    __slots__ = ("money", "most_nano_usd", "per", "sum", "tag", "who")
 
-    def quota(self, period: Period, nano_usd: int, share: int = 1) -> Quota:
-        """Return the claim for an amount in `period`; `share` processes divide the budget when each counts alone.
+    def __init__(self, per: str, who: str, money: MoneyRate, tag: tuple[str, str] | None) -> None:
+        self.per, self.who, self.money, self.tag = per, who, money, tag
+        self.sum = f"{{{per} {sha256(who.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}}}{money.period}:"
+        self.most_nano_usd = int(money.amount_usd * NANO_USD)
 
-        The sum is told by who and when, not by how much may be: a reload that changes the amount keeps what was spent.
-        """
-        key, limit = _counter(self.per, self.who, self.money.amount_usd, self.money.period, period.name)
-        return Quota(key, nano_usd, limit // share, period.left_s + KEPT_BEYOND_S)
+    def quota(self, period: Period, now_s: float, nano_usd: int, share: int = 1) -> Quota:
+        """Return the claim for an amount in `period`; `share` processes divide the budget when each counts alone."""
+        lasts_s = period.end_s - now_s + KEPT_BEYOND_S
+        return Quota(self.sum + period.name, nano_usd, self.most_nano_usd // share, lasts_s)
 
     def refusal(self, period: Period) -> QuotaSpent:
         """Return what the client is told once it is spent."""
@@ -39,30 +38,28 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A calendar period in UTC, `left_s` before its end."""
+    """A calendar period in UTC; the two ends once more in Unix time."""
 
     name: str
     begin: datetime
     end: datetime
-    left_s: float
+    begin_s: float
+    end_s: float
 
 
-@lru_cache(maxsize=4096)
-def _counter(per: str, who: str, amount_usd: Decimal, kind: str, period: str) -> tuple[str, int]:
-    """Return what a budget's sum is called and its most in billionths of a dollar. Asked twice a request."""
-    hidden = sha256(who.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return f"{{{per} {hidden}}}{kind}:{period}", int(amount_usd * NANO_USD)
+_latest: dict[str, Period] = {}
+"""The last period of each kind that was asked for: nearly always it is the one that is asked for next."""
 
 
 def period_of(kind: str, unix_s: float) -> Period:
     """Return the calendar period of that kind which holds the moment."""
-    name, begin, end, end_s = _span(kind, int(unix_s))
-    return Period(name, begin, end, end_s - unix_s)
+    period = _latest.get(kind)
+    if period is None or not period.begin_s <= unix_s < period.end_s:
+        period = _latest[kind] = _period(kind, int(unix_s))
+    return period
 
 
-@lru_cache(maxsize=16)
-def _span(kind: str, second: int) -> tuple[str, datetime, datetime, float]:
-    """Return a period's name, its two ends, and the last in Unix time. Remembered: the same for a second's requests."""
+def _period(kind: str, second: int) -> Period:
     now = datetime.fromtimestamp(second, UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     lengths = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
@@ -79,19 +76,19 @@ def _span(kind: str, second: int) -> tuple[str, datetime, datetime, float]:
             length = lengths[kind]
             begin = midnight + (now - midnight) // length * length
             end = begin + length
-    return begin.strftime("%Y%m%dT%H%M%S"), begin, end, end.timestamp()
+    return Period(begin.strftime("%Y%m%dT%H%M%S"), begin, end, begin.timestamp(), end.timestamp())
 
 
 def nano(usd: Decimal) -> int:
     """Return billionths of a dollar, rounded up: a budget is never passed by what rounding hides."""
-    return int((usd * NANO_USD).to_integral_value(ROUND_CEILING))
+    return ceil(usd * NANO_USD)
 
 
 def tightest(budgets: list[Budget]) -> list[Budget]:
     """Return the smallest of those that sum the same money: one sum is taken from once."""
-    found: dict[tuple[str, str, str], Budget] = {}
+    found: dict[str, Budget] = {}
     for each in budgets:
-        same = found.get(sum_of := (each.per, each.who, each.money.period))
+        same = found.get(each.sum)
         if same is None or each.money.amount_usd < same.money.amount_usd:
-            found[sum_of] = each
+            found[each.sum] = each
     return list(found.values())

@@ -70,18 +70,18 @@ async def remaining(
 
     async def counted(budget: Budget) -> tuple[Decimal, bool]:
         async with at_once:
-            return await counted_of(services, budget, periods[budget])
+            return await counted_of(services, budget, periods[budget], now)
 
     sums = dict(zip(periods, await asyncio.gather(*map(counted, periods)), strict=True))
     uncounted = {budget: periods[budget] for budget, (_, is_whole) in sums.items() if not is_whole}
     known = await known_of(services.ledger, uncounted) if services.ledger is not None and uncounted else {}
     return [
-        _told(route, budget, sums[budget][0] + known.get(budget, Decimal(0)), periods[budget])
+        _told(route, budget, sums[budget][0] + known.get(budget, Decimal(0)), periods[budget].end_s - now)
         for route, budget in found.values()
     ]
 
 
-def _told(route: str | None, budget: Budget, spent: Decimal, period: Period) -> dict[str, Any]:
+def _told(route: str | None, budget: Budget, spent: Decimal, reset_s: float) -> dict[str, Any]:
     amount = budget.money.amount_usd
     return {
         "what": "cost",
@@ -92,15 +92,15 @@ def _told(route: str | None, budget: Budget, spent: Decimal, period: Period) -> 
         "left": f"{max(Decimal(0), amount - spent):f}",
         "spent": f"{spent:f}",
         "share": float(spent / amount) if amount else 1.0,
-        "reset_s": period.left_s,
+        "reset_s": reset_s,
         "route": route,
     }
 
 
-async def counted_of(services: Services, budget: Budget, period: Period) -> tuple[Decimal, bool]:
+async def counted_of(services: Services, budget: Budget, period: Period, now_s: float) -> tuple[Decimal, bool]:
     """Return what the state counts as spent, and whether that is all: before the first request of a period, or after
     the state has forgotten it, the next request adds what the ledger knows. Raises: StateLost."""
-    quota = budget.quota(period, 0)
+    quota = budget.quota(period, now_s, 0)
     taken = await services.state.take([quota])
     spent = Decimal(quota.limit - taken.left[0]) / NANO_USD
     return spent, services.ledger is None or await services.state.get(quota.key + ":rebuilt") == b"done"
@@ -113,9 +113,9 @@ async def known_of(ledger: Ledger, periods: Mapping[Budget, Period]) -> dict[Bud
     try:
         for budget, period in periods.items():
             if budget.tag is None:
-                callers.setdefault(period.begin.timestamp(), []).append(budget)
+                callers.setdefault(period.begin_s, []).append(budget)
             else:
-                spent[budget] = await ledger.spent(since=period.begin.timestamp(), tag=budget.tag)
+                spent[budget] = await ledger.spent(since=period.begin_s, tag=budget.tag)
         for since, budgets in callers.items():
             names = sorted({budget.who for budget in budgets})
             sums = await ledger.totals(by=["principal"], since=since, filters={"principal": names})
