@@ -21,3 +21,12 @@ def head_of_whole(size: int) -> bytes:
     if size <= _MOST_HEADS:
         HEADS[size] = head
     return head
+
+
+def ends_chunk(segment: bytes, pieces: list[bytes]) -> bool:
+    """Return whether a parser that took `segment`, and got `pieces` of the body out of it, stands between two chunks.
+
+    Said only where it is certain: a piece that ends in an empty line is followed by a line end that is not in the body,
+    and no size line, extension or trailer ends in LF before its CRLF (llhttp refuses each).
+    """
+    return segment.endswith(b"\n\n\r\n") and len(pieces) > 0 and pieces[-1].endswith(b"\n\n")

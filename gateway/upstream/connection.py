@@ -24,6 +24,7 @@ from gateway.upstream.answer import (
     KnownHeads,
     head_too_large,
 )
+from gateway.upstream.chunked import ends_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +42,8 @@ class Connection(AnswerParser, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_armed", "_barren", "_buffered", "_counted", "_expires", "_known", "_limit", "_loop", "_on_idle_lost",
-        "_read_paused", "_timer", "_waiter", "drained", "reused", "sink", "transport", "uploading",
+        "_armed", "_barren", "_buffered", "_counted", "_expires", "_framed", "_framing", "_known",
+        "_limit", "_loop", "_on_idle_lost", "_read_paused", "_timer", "_waiter", "drained", "reused", "sink", "transport", "uploading",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -58,6 +59,8 @@ class Connection(AnswerParser, asyncio.Protocol):
         self._armed = self._expires = math.inf
         self._barren = self._buffered = self._counted = 0
         self._limit: int | None = None
+        self._framed: Callable[[bytes], bool] | None = None
+        self._framing: Callable[[bytes], bool] | None = None
         self._read_paused = False
         self.reused = self.uploading = False
         self.sink: Sink | None = None
@@ -111,6 +114,7 @@ class Connection(AnswerParser, asyncio.Protocol):
     def start(self, sink: Sink) -> None:
         """Push what is held and all that comes into `sink`."""
         self.sink = sink
+        self._framing = getattr(sink, "framed", None)
         self._expires = math.inf
         self._resume()
         self._push()
@@ -131,7 +135,7 @@ class Connection(AnswerParser, asyncio.Protocol):
         self._resume()
         self.state = IDLE
         self.reused = True
-        self.sink = None
+        self.sink = self._framed = self._framing = None
         self._limit = None
         self._chunks.clear()
         self._barren = self._buffered = self._counted = 0
@@ -186,6 +190,9 @@ class Connection(AnswerParser, asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # a stream connection makes a stream transport
 
     def data_received(self, data: bytes) -> None:
+        framed = self._framed
+        if framed is not None and framed(data):
+            return  # whole chunks, which the parser, between two of them, need not see
         state = self.state
         if state in (IDLE, DONE) or self._parser is None:
             # SECURITY: bytes nobody asked for would become the head of the next caller's answer.
@@ -215,6 +222,9 @@ class Connection(AnswerParser, asyncio.Protocol):
             self._learn(data)
         # Chunk extensions and trailers are bytes too: bound them as a head is.
         self._barren += len(data)
+        if self._framing is not None:
+            whole = self.state == BODY and ends_chunk(data, self._chunks)
+            self._framed = self._framing if whole else None
         self._deliver(error)
 
     def eof_received(self) -> bool:
@@ -350,7 +360,7 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     def _forget(self) -> None:
         self.state = CLOSED
-        self.sink = self._waiter = None
+        self.sink = self._waiter = self._framed = self._framing = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
