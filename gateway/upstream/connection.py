@@ -43,7 +43,8 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     __slots__ = (
         "_armed", "_barren", "_buffered", "_counted", "_expires", "_framed", "_framing", "_known",
-        "_limit", "_loop", "_on_idle_lost", "_read_paused", "_timer", "_waiter", "drained", "reused", "sink", "transport", "uploading",
+        "_limit", "_loop", "_on_idle_lost", "_read_paused", "_timer", "_waiter", "drained", "reused", "sink",
+        "transport", "uploading",
     )  # fmt: skip
 
     transport: asyncio.Transport
