@@ -146,9 +146,9 @@ def judged(judge: str, measure: Measure, kept: Mapping[str, Mapping[str, Figures
         print(f"guard: {unit}: {cost:.2f} by {judge} ({against}): {'TOO MUCH' if unit in bad else 'holds'}")
     if bad:
         print(
-            f"guard: {len(bad)} of {len(found)} figures are more than {limit:.0%} above what was accepted. Find out "
-            "why (`python -m benchmarks --profile`, `python -m benchmarks.instructions`); if the cost is wanted, say so "
-            "in the commit and run `python -m benchmarks.guard --accept`"
+            f"guard: {len(bad)} of {len(found)} figures are more than {limit:.0%} above what was accepted.\n"
+            "Find out why: `python -m benchmarks.instructions`, `python -m benchmarks --profile`.\n"
+            "A cost that is wanted is said in the commit and accepted: `python -m benchmarks.guard --accept`"
         )
     return int(bool(bad))
 

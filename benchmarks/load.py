@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle
 from typing import cast
 
 import httptools
@@ -66,7 +67,7 @@ class Phase:
 
     def __init__(self, scenario: Scenario, host: str, loop: asyncio.AbstractEventLoop) -> None:
         self.scenario = scenario
-        self.request, self.answer = scenario.request(host), scenario.answer()
+        self.next_request, self.answer = cycle(scenario.requests(host)).__next__, scenario.answer()
         self.translated = scenario.client != "openai_chat"
         self.latencies_ns: list[int] = []
         self.over: asyncio.Future[None] = loop.create_future()
@@ -148,7 +149,7 @@ class Line(asyncio.Protocol):
     def ask(self, due_ns: int) -> None:
         """Send the phase's request; its latency counts from `due_ns`."""
         self._asked_at_ns = due_ns
-        self._transport.write(self.phase.request)
+        self._transport.write(self.phase.next_request())
 
     def data_received(self, data: bytes) -> None:
         try:

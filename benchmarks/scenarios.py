@@ -18,7 +18,14 @@ ORDER = re.compile(rb"bench:(plain|stream):(\d+)(?::(\d+))?(?::(\d+))?")
 _SAID = re.compile(rb'"content":\s?"([^"]*)"')
 MODEL_ASKED = "bench"
 MODEL_TARGET = "mock-model-1"
-CREDENTIAL = "sk-bench-0000000000000000"
+
+
+def credential(number: int) -> str:
+    """Return a caller's key: the first one's is in the homes, hashed."""
+    return f"sk-bench-{number:016d}"
+
+
+CREDENTIAL = credential(0)
 SYSTEM = "You are terse."
 USAGE = {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
 
@@ -31,8 +38,8 @@ class Scenario:
     together. `exchanges` is the number in one measured round. With `rate_per_s` exchanges begin on a timetable (open
     loop) and each one's latency counts from when it was due; with 0 every connection asks again as soon as it was
     answered (closed loop). `client` is the dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`.
-    `headers` are sent beside the others; `exact` says that the answer must be the mock's bytes: some proxies write it
-    anew, and then its words are compared.
+    `keys` callers ask in turn, each with a credential of its own. `headers` are sent beside the others; `exact` says
+    that the answer must be the mock's bytes: some proxies write it anew, and then its words are compared.
     """
 
     name: str
@@ -46,6 +53,7 @@ class Scenario:
     exchanges: int = 1
     rate_per_s: float = 0.0
     client: str = "openai_chat"
+    keys: int = 1
     headers: tuple[tuple[str, str], ...] = ()
     exact: bool = True
 
@@ -60,7 +68,11 @@ class Scenario:
             return f"bench:plain:{self.size_bytes}"
         return f"bench:stream:{self.events}:{self.pace_ms}" + (f":{self.at_once}" if self.at_once else "")
 
-    def request(self, host: str) -> bytes:
+    def requests(self, host: str) -> list[bytes]:
+        """Return what is asked, the same from each caller."""
+        return [self.request(host, credential(number)) for number in range(self.keys)]
+
+    def request(self, host: str, key: str = CREDENTIAL) -> bytes:
         """Return the whole request, head and body, as a client program would send it."""
         own = self.client == "openai_chat"
         system = f"{SYSTEM} {self.order()}"
@@ -74,7 +86,7 @@ class Scenario:
         head = (
             f"POST /v1/{'chat/completions' if own else 'messages'} HTTP/1.1\r\nHost: {host}\r\n"
             "Accept: application/json\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {CREDENTIAL}\r\nUser-Agent: bench/1\r\n"
+            f"Authorization: Bearer {key}\r\nUser-Agent: bench/1\r\n"
             + ("" if own else "anthropic-version: 2023-06-01\r\n")
             + "".join(f"{name}: {value}\r\n" for name, value in self.headers)
             + f"Content-Length: {len(body)}\r\n\r\n"
