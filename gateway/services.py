@@ -52,6 +52,9 @@ class Pricing(Protocol):
     def bound(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
         """Return the most that so many tokens may cost: no cache discount, the highest tier that applies."""
 
+    def bound_nano_usd(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> int | None:
+        """Return `bound` in billionths of a dollar, rounded up: what a `Quota` counts."""
+
     def explain(self, provider: str, model: str, usage: Usage) -> Sequence[str]:
         """Return the arithmetic in words, a line for each kind of token and one for the sum."""
 

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from math import ceil
 
 from msgspec import Struct, structs
 
 from gateway.chat import Usage
-from gateway.pricing.price import PER_MILLION, ZERO, Price, bound, cost, lines, plain
+from gateway.pricing.price import NANO_USD, PER_MILLION, ZERO, Price, bound, cost, lines, nano_per_token, plain
 from gateway.pricing.published import NAMES, Published
 from gateway.pricing.table import Model
 
@@ -56,6 +57,7 @@ class Prices:
         self._free = frozenset(name for name, each in providers.items() if each.free)
         self._all_free = not any(each.enabled and not each.free for each in providers.values())
         self._find = lru_cache(maxsize=REMEMBERED)(self._look_up)
+        self._per_token = lru_cache(maxsize=REMEMBERED)(self._look_up_per_token)
         self._every = lru_cache(maxsize=REMEMBERED)(self._look_up_every)
 
     @property
@@ -92,6 +94,17 @@ class Prices:
                 found = most
         return found
 
+    def bound_nano_usd(self, provider: str, model: str, prompt_tokens: int, completion_tokens: int) -> int | None:
+        """Return `bound` in billionths of a dollar, rounded up. Most prices are a whole number of them a token, which
+        costs a request a tenth of what decimals do."""
+        if provider in self._free:
+            return 0
+        each = self._per_token(provider, model)
+        if each is not None:
+            return prompt_tokens * each[0] + completion_tokens * each[1]
+        most = self.bound(provider, model, prompt_tokens, completion_tokens)
+        return None if most is None else ceil(most * NANO_USD)
+
     def explain(self, provider: str, model: str, usage: Usage) -> list[str]:
         """Return the arithmetic, a line for each kind of token and one for the sum."""
         if provider in self._free:
@@ -121,6 +134,12 @@ class Prices:
         """Return each price that may hold at some time, what the file states laid over it."""
         entry, known = self._find(provider, model)
         return [_laid_over(price, entry) for price in ((Price(),) if known is None else known.every)]
+
+    def _look_up_per_token(self, provider: str, model: str) -> tuple[int, int] | None:
+        """Return the most that a token of the prompt and one of the answer may cost, in billionths of a dollar; None
+        where that depends on more, or is no whole number."""
+        prices = self._every(provider, model)
+        return nano_per_token(prices[0]) if len(prices) == 1 else None
 
     def _look_up(self, provider: str, model: str) -> tuple[Entry | None, Model | None]:
         name = f"{provider}/{model}"

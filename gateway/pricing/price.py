@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.chat import Usage
 
 ZERO = Decimal(0)
+NANO_USD = 1_000_000_000
 PER_MILLION, PER_THOUSAND = 6, 3
 """Decimal places by which a price is smaller for one token, one search, one request."""
 
@@ -144,6 +145,21 @@ def _dearest(prompt_tokens: int, own: Rate, others: Iterable[Rate | None]) -> De
         if rate is not None and (each := rate.most(prompt_tokens)) > most:
             most = each
     return most
+
+
+def nano_per_token(price: Price) -> tuple[int, int] | None:
+    """Return `bound` of one token of the prompt and of one of the answer, in billionths of a dollar: None where a price
+    is unknown, a request costs something by itself, prices depend on the prompt's length, or are no whole number."""
+    rates = (
+        price.input, price.output, price.cache_write, price.cache_write_1h, price.input_audio, price.reasoning,
+        price.output_audio,
+    )  # fmt: skip
+    if price.input is None or price.output is None or price.request is not None or any(r and r.steps for r in rates):
+        return None
+    sent, said = bound(price, 1, 0), bound(price, 0, 1)
+    assert sent is not None and said is not None
+    sent, said = sent * NANO_USD, said * NANO_USD
+    return (int(sent), int(said)) if sent % 1 == 0 == said % 1 else None
 
 
 def plain(amount_usd: Decimal) -> str:

@@ -181,7 +181,8 @@ class MemoryStore(StateStore):
                 amount = claim.amount
                 counted, ends_at = counted_of(claim, shelf.kept.get(key), now)
                 if amount > 0:
-                    wait = quota_wait(claim, counted, ends_at, now)
+                    if counted + amount > claim.limit:
+                        wait = quota_wait(claim, counted, ends_at, now)
                     counted += amount
                     after.append((shelf.kept, key, _Kept(counted, ends_at)))
                 left.append(claim.limit - counted)
@@ -258,7 +259,7 @@ def level_of(bucket: Bucket, kept: tuple[float, float, float] | None, now: float
 
 def counted_of(quota: Quota, kept: _Kept | None, now: float) -> tuple[int, float]:
     """Return a quota's sum and when it is forgotten; one that is not there begins now."""
-    if kept is None or kept.ends_at <= now or not isinstance(kept.value, int):
+    if kept is None or kept.ends_at <= now or type(kept.value) is not int:
         return 0, now + quota.lifetime_s
     return kept.value, kept.ends_at
 

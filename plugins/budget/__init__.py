@@ -153,7 +153,7 @@ class BudgetPlugin(Plugin):
         left = await self._reserve(exchange, budgets, most)
         if exchange.request.stream and asked > RESERVED_TOKENS and left is not None:
             whole = self._bound(attempt.target, exchange, asked)
-            if whole is None or nano(whole - most) > left:
+            if whole is None or whole - most > left:
                 follow(
                     exchange,
                     most,
@@ -192,24 +192,25 @@ class BudgetPlugin(Plugin):
             known = self._callers[id(principal)] = principal, over(self._limits, principal)
         return known[1]
 
-    def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> Decimal | None:
+    def _bound(self, target: Target, exchange: Exchange, answer_tokens: int) -> int | None:
         prompt_tokens = -(-_prompt_bytes(exchange) // BYTES_PER_TOKEN)
-        return self.services.pricing.bound(target.provider.name, _model(target, exchange), prompt_tokens, answer_tokens)
+        return self.services.pricing.bound_nano_usd(
+            target.provider.name, _model(target, exchange), prompt_tokens, answer_tokens
+        )
 
     # --- money -------------------------------------------------------------------------------------
 
-    async def _reserve(self, exchange: Exchange, budgets: list[Budget], most: Decimal) -> int | None:
-        """Reserve `most` of every budget; return what is left of the tightest, None where nothing is counted."""
-        store, share = self.services.state, 1
+    async def _reserve(self, exchange: Exchange, budgets: list[Budget], most: int) -> int | None:
+        """Reserve `most`, in billionths of a dollar, of every budget; return what is left of the tightest, None where
+        nothing is counted."""
         try:
-            return await self._take(exchange, budgets, nano(most), store, share)
+            return await self._take(exchange, budgets, most, self.services.state, 1)
         except StateLost:
             if self._policy == "deny":
                 raise
             if self._policy == "allow":
                 return None
-            store, share = self.services.local, self.services.workers
-            return await self._take(exchange, budgets, nano(most), store, share)
+            return await self._take(exchange, budgets, most, self.services.local, self.services.workers)
 
     async def _take(
         self, exchange: Exchange, budgets: list[Budget], nano_usd: int, store: StateStore, share: int
@@ -276,9 +277,7 @@ class BudgetPlugin(Plugin):
                 spent = await ledger.spent(since=since, principal=budget.who)
             else:
                 spent = await ledger.spent(since=since, tag=budget.tag)
-        except (
-            BaseException
-        ) as error:  # a database's, or the client left; fail closed, and the next request tries again
+        except BaseException as error:  # a database's, or the client left: fail closed, and the next one tries again
             await state.delete(flag)
             if isinstance(error, Exception):
                 raise StateLost("what was spent cannot be read from the ledger") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 
 from gateway.plugin import Event, Exchange, ReasoningDelta, StateLost, TargetSkipped, TextDelta, ToolCallDelta
 
@@ -15,13 +14,14 @@ RESERVED_TOKENS = 1000
 
 def follow(
     exchange: Exchange,
-    most: Decimal,
-    bound: Callable[[int], Decimal | None],
-    reserve: Callable[[Decimal], Awaitable[object]],
+    most: int,
+    bound: Callable[[int], int | None],
+    reserve: Callable[[int], Awaitable[object]],
 ) -> None:
     """Reserve more as the answer of `exchange` grows; end it when nothing is left.
 
-    `most` has been reserved; `bound` says what an answer of so many tokens may cost in all, `reserve` takes more.
+    `most` has been reserved; `bound` says what an answer of so many tokens may cost in all, `reserve` takes more: all
+    in billionths of a dollar.
     """
     seen_bytes = 0
     reserved_tokens = RESERVED_TOKENS

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
 
 import pytest
 from genai_prices import Usage as TheirUsage
@@ -186,3 +188,27 @@ def test_sums_agree_with_the_package_whose_data_it_is() -> None:
                 assert paid == found.total_price, (provider.id, model.id)
                 compared += 1
     assert compared > 500
+
+
+RATES = st.builds(
+    Rate,
+    st.decimals(0, 100, places=4),
+    st.lists(st.tuples(st.integers(1, 2000), st.decimals(0, 100, places=2)), max_size=1).map(tuple),
+)
+
+
+@given(
+    price=st.builds(
+        Price, input=st.none() | RATES, output=st.none() | RATES, cache_write=st.none() | RATES,
+        reasoning=st.none() | RATES, request=st.none() | st.decimals(0, 10, places=3),
+    ),
+    prompt_tokens=st.integers(0, 3000),
+    completion_tokens=st.integers(0, 3000),
+)  # fmt: skip
+def test_a_bound_in_billionths_is_the_bound_rounded_up(
+    price: Price, prompt_tokens: int, completion_tokens: int
+) -> None:
+    asked = prices({"own": Billed()}, [Entry(pattern=re.compile("own/.*"), price=price)])
+    exact = asked.bound("own", "m", prompt_tokens, completion_tokens)
+    found = asked.bound_nano_usd("own", "m", prompt_tokens, completion_tokens)
+    assert found == (None if exact is None else ceil(exact * 10**9))
