@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
-
-from prometheus_async.aio.web import server_stats
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from gateway.plugin import ENDPOINT_NAMES, Attempt, Exchange, Plugin, Route, Services, UpstreamError, waited_s, web
 
 from .cells import Counts
 from .families import OTHER
-from .shown import Shown
 
 if TYPE_CHECKING:
     from .cells import Buckets
@@ -182,15 +178,9 @@ class Metrics(Plugin):
         fall."""
         group = self.services.group
         told, now = await asyncio.gather(group.total("counts"), group.gather("now"))
-        shown = Shown(told, now)
-        REGISTRY.register(shown)  # nothing waits between here and the end: one scrape at a time
-        try:
-            response = await server_stats(request)
-        finally:
-            REGISTRY.unregister(shown)
-        if response.headers["content-type"].startswith("text/plain"):
-            # The client says 1.0.0 unasked; all names here are of the older form too, which every scraper reads.
-            response.headers["content-type"] = CONTENT_TYPE_PLAIN_0_0_4
+        # When somebody looks: the start would wait for it, and who has no Prometheus need not hold it.
+        shown = await asyncio.to_thread(importlib.import_module, ".shown", __name__)
+        response: web.StreamResponse = await shown.answer(request, told, now)
         return response
 
 
