@@ -30,6 +30,7 @@ $(BIN)/python:
 $(VENV)/.run: requirements/all.txt requirements/build.txt pyproject.toml | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements/all.txt -r requirements/build.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q gateway  # an editable install leaves it to the first start, which takes twice as long
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
