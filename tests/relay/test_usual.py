@@ -25,7 +25,7 @@ routes:
   - {{name: messages, match: {{path: /v1/messages}}, targets: ["two/*"]}}
 """
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-WORDS = (b"a", b"b\\n", b"", b"\\\\", b'\\"q\\"', b"\xc3\xa9t\xc3\xa9", b"last")
+WORDS = (b"a", b"b\\n", b"no end\\", b"", b"\\\\", b'\\"q\\"', b"\xc3\xa9t\xc3\xa9", b"last")
 
 
 def chat_event(words: bytes, more: bytes = b"") -> bytes:
@@ -123,6 +123,16 @@ async def test_several_events_in_a_chunk_and_chunks_in_a_segment_are_the_same_st
                 ):  # fmt: skip
                     upstream.script = [Send(b"".join(pieces), cuts=edges(pieces, 0))]
                     assert await ask(gateway, "/v1/chat/completions") == whole
+
+
+async def test_a_usual_event_that_ends_a_longer_one_waits_for_its_beginning() -> None:
+    events = chat()
+    pieces = [HEAD, *map(chunk, [*events[:3], b"data: {}\n", *events[2:]]), b"0\r\n\r\n"]
+    script = [Send(b"".join(pieces), cuts=edges(pieces, 0))]
+    async with ScriptedUpstream(script) as upstream:
+        async with running_gateway(CONFIG.format(url=upstream.url, ledger="none")) as gateway:
+            got = await ask(gateway, "/v1/chat/completions")
+            assert got == b"".join([*events[:3], b"data: {}\n", *events[2:]])
 
 
 @pytest.mark.parametrize(
