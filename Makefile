@@ -56,7 +56,7 @@ system:
 	$(call installed,chromium,chromium fonts-inter fonts-dejavu-core)
 
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
-	$(BIN)/python -m pytest -m "not real" -n auto --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -m "not real" -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-real: $(VENV)/.dev .tools/.local-model .tools/.clients  ## run the tests of a real model and real clients (890 MB, fetched once)
 	$(BIN)/python -m pytest -m real $(TESTS)

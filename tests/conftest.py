@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import genai_prices.data  # noqa: F401 — half a second that the first exchange with a price would wait for
 import pytest
@@ -22,6 +23,23 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(FROM_OUTSIDE) or name.endswith("_API_KEY") or name.lower().endswith("_proxy"):
             del os.environ[name]
+
+
+# Where files are that take long for the tests they have: processes are started and killed there, browsers driven, SDKs
+# loaded. Over several workers (a file stays on one) they come first, so that none is left alone with one at the end.
+LONG = ("fleet", "endure", "examples", "admin", "clients", "test_packaging.py", "workflow", "cli", "server", "metrics")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `LONG` first; within each, and of all others, the order stays."""
+    tests = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        first = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+        return LONG.index(first) if first in LONG else len(LONG)
+
+    items.sort(key=place)
 
 
 def skips_are_failures() -> bool:
