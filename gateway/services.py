@@ -36,6 +36,9 @@ class Log(Protocol):
     def warning(self, event: str, **fields: Any) -> None: ...
     def error(self, event: str, **fields: Any) -> None: ...
     def critical(self, event: str, **fields: Any) -> None: ...
+    def line(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        """Write a line of `level` with the fields in a mapping, for what is written often; ask `is_enabled` first."""
+
     def is_enabled(self, level: str) -> bool:
         """Return whether a line of `level` (debug info warning error critical) would be written."""
 

@@ -48,7 +48,7 @@ class AccessLog(Plugin):
         """Choose the form of lines: here and not before, so that a configuration that is refused changes nothing."""
         self._log.prefer_form(self.options["format"])
 
-    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+    def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Awaitable[Reply]:
         """Collect the answer's text when bodies are wanted."""
         if self._bodies:
             answer: list[str] = []
@@ -59,14 +59,16 @@ class AccessLog(Plugin):
                     answer.append(event.text)
 
             exchange.observe(collect)
-        return await call_next(exchange)
+        return call_next(exchange)
 
-    async def finish(self, exchange: Exchange) -> None:
+    def finish(self, exchange: Exchange) -> None:
         """Write the line."""
-        request, usage, error = exchange.request, exchange.usage, exchange.error
+        request, usage, error, status = exchange.request, exchange.usage, exchange.error, exchange.status
+        level = "debug" if request.path in PROBES and status < 400 else "info"
+        if not self._log.is_enabled(level):
+            return
         started, first = exchange.started_at_s, exchange.first_token_at_s
-        principal, route = exchange.principal, exchange.route
-        write = self._log.debug if request.path in PROBES and exchange.status < 400 else self._log.info
+        principal, route, cost_usd = exchange.principal, exchange.route, exchange.cost_usd
         fields: dict[str, Any] = {
             "request_id": exchange.id,
             "method": request.method,
@@ -75,7 +77,7 @@ class AccessLog(Plugin):
             "route": None if route is None else route.name,
             "target": exchange.headers.get("x-gateway-target"),
             "attempts": len(exchange.all_attempts),
-            "status": exchange.status,
+            "status": status,
             "outcome": exchange.outcome,
             "error_code": None if error is None else error.code,
             "stream": request.stream,
@@ -83,7 +85,7 @@ class AccessLog(Plugin):
             "ttft_ms": None if first is None else _ms(first - started),
             "prompt_tokens": None if usage is None else usage.prompt_tokens,
             "completion_tokens": None if usage is None else usage.completion_tokens,
-            "cost_usd": None if exchange.cost_usd is None else float(exchange.cost_usd),
+            "cost_usd": None if cost_usd is None else float(cost_usd),
         }
         if usage is not None and usage.estimated:
             fields["estimated"] = True
@@ -93,7 +95,7 @@ class AccessLog(Plugin):
             own = _credentials(request.headers)
             fields["request_body"] = _without(own, request.body.decode("utf-8", "replace"))
             fields["answer"] = _without(own, "".join(exchange.notes.get("access_log", ())))
-        write("request" if exchange.origin is None else "child", **fields)
+        self._log.line(level, "request" if exchange.origin is None else "child", fields)
 
 
 def _credentials(headers: Mapping[str, str]) -> list[str]:
