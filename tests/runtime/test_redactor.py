@@ -8,7 +8,7 @@ from gateway.telemetry import ORDINARY, SIGNS, Redactor
 
 SHOWN = [
     b"sk-abcdefgh12345", b"gsk-abcdefgh12345", b"xai-abcdefgh12345", b"sess-abcdefgh12345", b"key-abcdefgh12345",
-    b"gw-" + b"a" * 43, b"AIza" + b"a" * 30, b"eyJhbGciOi.abc.def", b"Bearer abcdefgh", b"Basic abcdefgh=",
+    b"gw-" + b"a" * 43, b"AIza" + b"a" * 30, b"eyJhbGciOiJIUzI1NiJ9.abc.def", b"Bearer abcdefgh", b"Basic abcdefgh=",
     b"api_key=abc", b"?key=abc", b"://user:word@host",
 ]  # fmt: skip
 
