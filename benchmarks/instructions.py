@@ -30,6 +30,7 @@ START_LIMIT_S = 240.0
 """Everything is some fifty times slower there."""
 SCENARIOS = (
     Scenario("plain-1k", "plain request, 1 KB", "plain", 1024),
+    Scenario("plain-varied", "varied request, 1 KB", "plain", 1024, variants=61),
     Scenario("plain-20k", "plain request, 20 KB", "plain", 20 * 1024),
     Scenario("stream-1", "streamed event", "stream", events=100),
 )

@@ -67,7 +67,7 @@ class Phase:
 
     def __init__(self, scenario: Scenario, host: str, loop: asyncio.AbstractEventLoop) -> None:
         self.scenario = scenario
-        self.next_request, self.answer = cycle(scenario.requests(host)).__next__, scenario.answer()
+        self.next_turn = cycle(scenario.turns(host)).__next__
         self.translated = scenario.client != "openai_chat"
         self.latencies_ns: list[int] = []
         self.over: asyncio.Future[None] = loop.create_future()
@@ -141,6 +141,7 @@ class Line(asyncio.Protocol):
         self.on_body = self._pieces.append  # the parser looks its callbacks up when it is made
         self._parser = httptools.HttpResponseParser(self)
         self._asked_at_ns = 0
+        self._answer = b""
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -149,7 +150,8 @@ class Line(asyncio.Protocol):
     def ask(self, due_ns: int) -> None:
         """Send the phase's request; its latency counts from `due_ns`."""
         self._asked_at_ns = due_ns
-        self._transport.write(self.phase.next_request())
+        request, self._answer = self.phase.next_turn()
+        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -165,9 +167,9 @@ class Line(asyncio.Protocol):
             body = without_id(body)
         pieces.clear()
         status = self._parser.get_status_code()
-        if status != 200 or not phase.scenario.is_right(body, phase.answer):
-            sizes = f"{len(body)} bytes where {len(phase.answer)} were sent"
-            phase.fail(f"{phase.scenario.name}: status {status}, {sizes}: {difference(body, phase.answer)}")
+        if status != 200 or not phase.scenario.is_right(body, self._answer):
+            sizes = f"{len(body)} bytes where {len(self._answer)} were sent"
+            phase.fail(f"{phase.scenario.name}: status {status}, {sizes}: {difference(body, self._answer)}")
         else:
             phase.answered(self, took_ns)
 

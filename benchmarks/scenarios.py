@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmarks.translation import translated_plain, translated_stream
@@ -38,8 +38,10 @@ class Scenario:
     together. `exchanges` is the number in one measured round. With `rate_per_s` exchanges begin on a timetable (open
     loop) and each one's latency counts from when it was due; with 0 every connection asks again as soon as it was
     answered (closed loop). `client` is the dialect that is asked in, `openai_chat` (the mock's own) or `anthropic`.
-    `keys` callers ask in turn, each with a credential of its own. `headers` are sent beside the others; `exact` says
-    that the answer must be the mock's bytes: some proxies write it anew, and then its words are compared.
+    `keys` callers ask in turn, each with a credential of its own. `variants` requests take turns that differ in length,
+    as their answers do, and in the trace context they carry: what a proxy remembers of a head must not be all that is
+    measured. `headers` are sent beside the others; `exact` says that the answer must be the mock's bytes: some proxies
+    write it anew, and then its words are compared.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Scenario:
     rate_per_s: float = 0.0
     client: str = "openai_chat"
     keys: int = 1
+    variants: int = 1
     headers: tuple[tuple[str, str], ...] = ()
     exact: bool = True
 
@@ -68,9 +71,17 @@ class Scenario:
             return f"bench:plain:{self.size_bytes}"
         return f"bench:stream:{self.events}:{self.pace_ms}" + (f":{self.at_once}" if self.at_once else "")
 
-    def requests(self, host: str) -> list[bytes]:
-        """Return what is asked, the same from each caller."""
-        return [self.request(host, credential(number)) for number in range(self.keys)]
+    def turns(self, host: str) -> list[tuple[bytes, bytes]]:
+        """Return what is asked in turn, and what each must be answered."""
+        if self.variants == 1:
+            answer = self.answer()
+            return [(self.request(host, credential(number)), answer) for number in range(self.keys)]
+        found = []
+        for number in range(self.variants):
+            trace = (("traceparent", f"00-{number + 1:032x}-{number + 1:016x}-01"),)
+            one = replace(self, size_bytes=self.size_bytes + 7 * number, headers=(*self.headers, *trace))
+            found.append((one.request(host, credential(number % self.keys)), one.answer()))
+        return found
 
     def request(self, host: str, key: str = CREDENTIAL) -> bytes:
         """Return the whole request, head and body, as a client program would send it."""
@@ -166,6 +177,7 @@ def suite(*, short: bool) -> tuple[Scenario, ...]:
     many: dict[str, Any] = {"pace_ms": 20, "connections": 200, "exchanges": 200}
     return (
         Scenario("plain-1k", "plain request, 1 KB", "plain", 1024, connections=16, exchanges=12_000 // few),
+        Scenario("plain-varied", "varied request, 1 KB", "plain", connections=16, exchanges=6_000 // few, variants=61),
         Scenario("plain-20k", "plain request, 20 KB", "plain", 20 * 1024, connections=16, exchanges=6_000 // few),
         Scenario("stream-1", "event, 1 stream", "stream", events=1000 // few, pace_ms=1),
         Scenario("stream-200", "event, 200 streams", "stream", events=75 if short else 100, **many),

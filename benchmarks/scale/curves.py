@@ -74,7 +74,7 @@ def _measured(curves: dict[str, list[Point]], upstream: Mock, folder: Path, roun
         shown = f"{counts[name]:,.0f}" if name in counts else ""
         system = started[name]
         rows.append([name, shown, f"{cpu[name]:.1f}", f"{system.start_s:.2f}", f"{system.idle_rss_bytes / 1e6:.0f}"])
-    lines = [_flat(title, [f"{title}: {p.count:,}" for p in curve], counts, cpu) for title, curve in curves.items()]
+    lines = [flat(title, [f"{title}: {p.count:,}" for p in curve], counts, cpu) for title, curve in curves.items()]
     kept: list[dict[str, Any]] = [
         {"round": s.round, "system": s.system, "cpu_us": s.outcome.cpu_us_per_unit, "others": s.outcome.others}
         for s in samples
@@ -82,7 +82,7 @@ def _measured(curves: dict[str, list[Point]], upstream: Mock, folder: Path, roun
     return Part(rows, lines, [*kept, *({"system": name, "instructions": n} for name, n in counts.items())])
 
 
-def _flat(title: str, names: Sequence[str], counts: dict[str, float], cpu: dict[str, float]) -> str:
+def flat(title: str, names: Sequence[str], counts: dict[str, float], cpu: dict[str, float]) -> str:
     """Return whether a curve is flat: by instructions where they were counted."""
     figures: Callable[[str], float] = counts.__getitem__ if counts else cpu.__getitem__
     ratio = figures(names[-1]) / figures(names[0])

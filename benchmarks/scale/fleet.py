@@ -103,10 +103,10 @@ def redis(upstream: Mock, folder: Path, rounds: int) -> Part:
                     else:
                         server_us.setdefault(system.name, []).append(used / sent / 1000)
         sys.stderr.write("\n")
-    return _told(samples, asked, server_us)
+    return told(samples, asked, server_us)
 
 
-def _told(samples: list[Sample], asked: dict[str, list[dict[str, float]]], server_us: dict[str, list[float]]) -> Part:
+def told(samples: list[Sample], asked: dict[str, list[dict[str, float]]], server_us: dict[str, list[float]]) -> Part:
     medians = Medians(samples)
     rows = [["", "CPU µs a request", "of Redis itself", "round trips", "commands", "p50 ms at 80/s", "p99 ms at 80/s"]]
     lines, kept = [], [asdict(sample) for sample in samples]

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import blocking, hotspots
 from benchmarks.load import LoadError, measure
-from benchmarks.scenarios import MODEL_ASKED, Scenario, plain_answer, stream_answer, suite
+from benchmarks.scenarios import CREDENTIAL, MODEL_ASKED, Scenario, credential, plain_answer, stream_answer, suite
 from benchmarks.upstream import listen
 from gateway.dialects.protocol import Target
 from gateway.dialects.table import DIALECTS
@@ -63,6 +63,22 @@ async def test_stream_says_its_first_words_together_and_the_rest_at_its_pace() -
         outcome = await measure(replace(STREAM, at_once=3, exchanges=5), HOST, port, [], os.getpid())
         assert (outcome.units, (await counts(port))["events"]) == (35, 35 + 5 * 4 * 4)
         assert stream_answer(7)[:3] == stream_answer(9)[:3]
+
+
+async def test_varied_requests_are_each_answered_with_their_own_length() -> None:
+    async with await listen() as server:
+        port = server.sockets[0].getsockname()[1]
+        varied = replace(PLAIN, variants=5)
+        assert (await measure(varied, HOST, port, [], os.getpid())).exchanges == 20
+    turns = varied.turns("h:1")
+    assert len({len(request) for request, _ in turns}) == len({answer for _, answer in turns}) == 5
+    assert len({request.partition(b"traceparent: ")[2].partition(b"\r\n")[0] for request, _ in turns}) == 5
+
+
+def test_callers_ask_in_turn_each_with_its_own_credential() -> None:
+    turns = replace(PLAIN, keys=3).turns("h:1")
+    assert [f"Bearer {credential(n)}\r\n".encode() in request for n, (request, _) in enumerate(turns)] == [True] * 3
+    assert credential(0) == CREDENTIAL
 
 
 @pytest.mark.parametrize(
