@@ -19,10 +19,11 @@ _NAMES: Final[Mapping[str, tuple[bytes, ...]]] = {
 }
 """Which members of a dialect's stream hold words. A name inside a string cannot be taken for one: its quotation marks
 are escaped there."""
-_MARKS: Final[Mapping[str, tuple[bytes, ...]]] = {
-    dialect: tuple(b'"%b":%b"' % (name, space) for space in (b"", b" ") for name in names)
-    for dialect, names in _NAMES.items()
+_COMMON: Final[Mapping[str, bytes]] = {dialect: b'"%b":"' % names[0] for dialect, names in _NAMES.items()}
+_FIRST: Final[Mapping[str, re.Pattern[bytes]]] = {
+    dialect: re.compile(rb'"(?:%b)": ?"(?!")' % b"|".join(names)) for dialect, names in _NAMES.items()
 }
+"""Finds the first member of words that are not empty, in one pass over the event."""
 _BACKSLASH: Final = 0x5C
 _STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+')
 """What stands in a JSON string, up to the mark that ends it."""
@@ -34,11 +35,11 @@ class Said:
     `start` and `end` are where the words of the event seen last stood, both 0 when it had none.
     """
 
-    __slots__ = ("_mark", "_mark_size", "_marks", "end", "size_bytes", "start")
+    __slots__ = ("_first", "_mark", "_mark_size", "end", "size_bytes", "start")
 
     def __init__(self, dialect: str) -> None:
-        self._marks = _MARKS.get(dialect, ())
-        self._mark = self._marks[0] if self._marks else b"\0"
+        self._first = _FIRST.get(dialect)
+        self._mark = _COMMON.get(dialect, b"\0")
         self._mark_size = len(self._mark)
         self.size_bytes = self.start = self.end = 0
 
@@ -58,13 +59,14 @@ class Said:
             self.size_bytes += end - start
 
     def _see_others(self, event: bytes) -> None:
-        for mark in self._marks:
-            at = event.find(mark)
-            if at >= 0:
-                start = at + len(mark)
-                whole = _STRING.match(event, start)
-                if whole is not None and whole.end() > start:
-                    self._mark, self._mark_size = mark, len(mark)
-                    self.start, self.end = start, whole.end()
-                    self.size_bytes += self.end - start
-                    return
+        first = self._first
+        found = None if first is None else first.search(event)
+        if found is None:
+            return
+        start = found.end()
+        whole = _STRING.match(event, start)
+        if whole is not None:
+            self._mark = found[0]
+            self._mark_size = len(self._mark)
+            self.start, self.end = start, whole.end()
+            self.size_bytes += self.end - start

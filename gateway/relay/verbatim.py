@@ -56,10 +56,13 @@ class VerbatimStream(LiveStream):
         head = HEADS.get(size) or head_of_whole(size)
         words = segment.removeprefix(head).removeprefix(usual.before).removesuffix(usual.after_framed)
         # Nothing but all three taken off makes it so short.
-        said = size - usual.framed_bytes - len(head)
-        if len(words) != said or 34 in words or 10 in words or 13 in words or (92 in words and words[-1] == 92):
+        if len(words) != size - usual.framed_bytes - len(head):
             return False
-        self._said.size_bytes += said
+        if usual.pad is not None:
+            words = usual.without_padding(words)
+        if 34 in words or 10 in words or 13 in words or (92 in words and words[-1] == 92):
+            return False
+        self._said.size_bytes += len(words)
         self._last_at = self._now()
         if not transport.is_closing():
             transport.write(segment)
@@ -70,7 +73,7 @@ class VerbatimStream(LiveStream):
         framer, scanner, said, usual = self._framer, self._scanner, self._said, self._usual
         if usual is not None and (size := usual.words_in(chunk)) >= 0:
             said.size_bytes += size
-            return chunk if usual.shown is None else chunk[: usual.at + size] + usual.shown
+            return usual.as_shown(chunk, size)
         usual = self._known
         events = came = framer.feed(chunk)
         if self._asked_usage:
@@ -82,7 +85,7 @@ class VerbatimStream(LiveStream):
             if usual is not None and (size := usual.words_in(event)) >= 0:
                 said.size_bytes += size
                 if usual.shown is not None:
-                    events[at] = event[: usual.at + size] + usual.shown
+                    events[at] = usual.as_shown(event, size)
                 continue
             scanner.see(event)
             said.see(event)

@@ -41,6 +41,15 @@ def chat(more: bytes = b"") -> list[bytes]:
     ]
 
 
+def padded_event(words: bytes, more: bytes = b"") -> bytes:
+    return chat_event(words, more + b',"obfuscation":"%b"' % b"xYz9"[len(words) % 4 :])
+
+
+def padded(more: bytes = b"") -> list[bytes]:
+    words = [each for each in WORDS if each != b"no end\\"]  # an event that is no JSON keeps its usage
+    return [chat()[0], *(padded_event(each, more) for each in words), *chat()[-2:]]
+
+
 def messages_event(words: bytes) -> bytes:
     return (
         b"event: content_block_delta\n"
@@ -77,6 +86,8 @@ async def ask(gateway: RunningGateway, path: str) -> bytes:
 CASES = {
     "chat": ("/v1/chat/completions", chat(), chat(), "none"),
     "usage asked for here": ("/v1/chat/completions", chat(b',"usage":null'), chat(), "sqlite:ledger.db"),
+    "padded": ("/v1/chat/completions", padded(), padded(), "none"),
+    "padded, usage": ("/v1/chat/completions", padded(b',"usage":null'), padded(), "sqlite:ledger.db"),
     "messages": ("/v1/messages", messages(), messages(), "none"),
 }
 
@@ -88,7 +99,7 @@ async def test_a_stream_is_the_same_wherever_its_segments_are_cut(case: str) -> 
     wire, expected = b"".join(pieces), b"".join(shown)
     async with ScriptedUpstream() as upstream:
         async with running_gateway(CONFIG.format(url=upstream.url, ledger=ledger)) as gateway:
-            begun, end = len(b"".join(pieces[:3])), len(b"".join(pieces[:6]))
+            begun, end = len(b"".join(pieces[:3])), len(b"".join(pieces[:5]))
             for cut in [*range(begun, end), *range(len(wire) - 40, len(wire))]:
                 upstream.script = [Send(wire, cuts=edges(pieces, cut))]
                 assert await ask(gateway, path) == expected, f"cut at {cut}: {wire[cut - 20 : cut]!r}"
@@ -178,11 +189,27 @@ async def test_finish_and_error_that_look_like_usual_events_are_seen() -> None:
 
 
 PIECES = st.sampled_from(
-    [b'"', b"\\", b"\n", b"\r", b"a", b" ", b"{", b"}", b'"}}]', b'","finish_reason":"stop', b"\n\ndata: ", b"\xff"]
+    [
+        b'","obfuscation":"',
+        b'"',
+        b"\\",
+        b"\n",
+        b"\r",
+        b"a",
+        b" ",
+        b"{",
+        b"}",
+        b'"}}]',
+        b'","finish_reason":"stop',
+        b"\n\ndata: ",
+        b"\xff",
+    ]
 )
 
 
-@pytest.mark.parametrize(("name", "make"), [("openai_chat", chat_event), ("anthropic", messages_event)])
+@pytest.mark.parametrize(
+    ("name", "make"), [("openai_chat", chat_event), ("openai_chat", padded_event), ("anthropic", messages_event)]
+)
 @given(words=st.lists(PIECES, max_size=6).map(b"".join))
 def test_what_is_taken_for_usual_is_one_event_that_changes_nothing(name: str, make: object, words: bytes) -> None:
     assert callable(make)
@@ -206,6 +233,16 @@ def test_what_is_taken_for_usual_is_one_event_that_changes_nothing(name: str, ma
     said.see(event)
     assert (scanner.content, scanner.finished, scanner.terminated, scanner.usage, scanner.error) == before
     assert said.size_bytes == counted + size
+
+
+def test_padding_may_change_and_nothing_else() -> None:
+    usual = usual_event(event := padded_event(b"four"), at := event.index(b"four"), at + 4, event)
+    assert usual is not None and usual.pad is not None
+    for padding in (b"", b"a", b"bcdef"):
+        assert usual.words_in(event.replace(b"xYz9", padding)) == 4
+    for other in (b'a"', b"\\", b"\n", b'a","usage":{"prompt_tokens":1},"b":"'):
+        assert usual.words_in(event.replace(b"xYz9", other)) == -1
+    assert usual.words_in(chat_event(b"four")) == -1
 
 
 def test_plain_words_are_taken_for_usual() -> None:

@@ -130,7 +130,10 @@ class ChatScanner:
             elif choice.index not in self._closed:
                 self._open.add(choice.index)
             if not self.content and type(choice) is _Choice:
-                self.content = _has_text(choice.text) or (choice.delta is not None and _is_content(choice.delta))
+                delta = choice.delta
+                self.content = (bool(choice.text) and _has_text(choice.text)) or (
+                    delta is not None and _is_content(delta)
+                )
         self.finished = self.terminated or (bool(self._closed) and not self._open)
         return stays
 
@@ -186,11 +189,15 @@ def _part_has_text(part: dict[str, object]) -> bool:
 
 
 def _is_content(delta: _Delta) -> bool:
-    if _has_text(delta.content) or _has_text(delta.reasoning_content) or _has_text(delta.reasoning):
+    for words in (delta.content, delta.reasoning_content, delta.reasoning):
+        if words and _has_text(words):
+            return True
+    if delta.refusal and bytes(delta.refusal) not in _EMPTY:
         return True
-    if bytes(delta.refusal) not in _EMPTY:
-        return True
-    return any(_has_value(raw) for raw in (delta.tool_calls, delta.function_call, delta.audio))
+    for raw in (delta.tool_calls, delta.function_call, delta.audio):
+        if raw and _has_value(raw):
+            return True
+    return False
 
 
 def _has_value(raw: Raw) -> bool:
