@@ -49,6 +49,7 @@ class Metrics(Plugin):
         super().__init__(options, services)
         self.public = options["public"]
         self._counts: Counts = services.lasting("counts", Counts)
+        self._alike = self._counts.alike
         self._limited = self._counts.families["rate_limited_total"]
         self._requests = self._counts.families["requests_total"]
         self._durations = self._buckets("request_duration_seconds")
@@ -74,9 +75,11 @@ class Metrics(Plugin):
         """Return GET /metrics."""
         return [web.get("/metrics", self._show)]
 
-    async def finish(self, exchange: Exchange) -> None:
+    def finish(self, exchange: Exchange) -> None:
         """Count a request that has ended, and its attempts."""
         request, route, attempts = exchange.request, exchange.route, exchange.attempts
+        if route is not None and len(attempts) == 1 and self._count_alike(exchange, route, attempts[0]):
+            return
         if exchange.parent_id is None:
             endpoint = request.endpoint
             if endpoint is None:
@@ -115,6 +118,41 @@ class Metrics(Plugin):
     def _buckets(self, name: str) -> Buckets:
         # Not checked: what lasts may have been made by this file as it was loaded before.
         return cast("Buckets", self._counts.families[name])
+
+    def _count_alike(self, exchange: Exchange, route: Route, attempt: Attempt) -> bool:
+        """Count a plain request that went well at the first try, as nearly all do; return whether it was one."""
+        request, sent_s, received_s = exchange.request, attempt.sent_at_s, attempt.received_at_s
+        endpoint, ended_s, notes = request.endpoint, exchange.ended_at_s, exchange.notes
+        if (
+            exchange.outcome != "completed"
+            or attempt.error is not None
+            or request.stream
+            or sent_s is None
+            or received_s is None
+            or ended_s is None
+            or endpoint is None
+            or exchange.parent_id is not None
+            or exchange.has_children
+            or exchange.work is not None
+            or "limited" in notes
+            or attempt.target not in route.targets
+        ):
+            return False
+        target = attempt.health.name
+        key = (request.method, endpoint.name, route.name, exchange.status, attempt.target.provider.name, target)
+        alike = self._alike.get(key)
+        if alike is None:
+            if endpoint.name not in ENDPOINT_NAMES or request.method not in METHODS:
+                return False
+            alike = self._counts.begin_alike(key)
+        alike.add(ended_s - exchange.started_at_s, received_s - sent_s)
+        usage, cost_usd = attempt.usage, attempt.cost_usd
+        if usage is not None:
+            alike.prompt_tokens += usage.prompt_tokens
+            alike.answer_tokens += usage.completion_tokens
+        if cost_usd is not None:
+            alike.cost_usd += cost_usd
+        return True
 
     def _count_bad_end(self, exchange: Exchange) -> None:
         if exchange.outcome == "disconnected":

@@ -198,7 +198,7 @@ async def driven(gateway: RunningGateway, dice: random.Random, requests: int) ->
         exchange = exchange_of(dice)
         for _ in range(20):
             exchange.status, exchange.route = dice.randrange(100, 600), dice.choice(ROUTES)
-            await plugin.finish(exchange)
+            plugin.finish(exchange)
 
 
 EVERY_REQUEST = (
