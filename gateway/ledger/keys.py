@@ -3,67 +3,63 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, or_, select, update
 
 from gateway.ledger.ledger import SavedKey
-from gateway.ledger.schema import KEYS, META
+from gateway.ledger.store import Plain
 from gateway.ledger.written import as_json, text
 
 
-def _changed(conn: Connection) -> None:
-    conn.execute(update(META).where(META.c.name == "keys").values(value=META.c.value + 1))
+def _changed(db: Plain) -> None:
+    db.change("UPDATE ledger_meta SET value = value + 1 WHERE name = 'keys'")
 
 
-def version(conn: Connection) -> int:
+def version(db: Plain) -> int:
     """Return the number that every change of a key raises."""
-    return int(conn.execute(select(META.c.value).where(META.c.name == "keys")).scalar_one())
+    [[value]] = db.rows("SELECT value FROM ledger_meta WHERE name = 'keys'")
+    return int(value)
 
 
-def save(conn: Connection, key: SavedKey) -> None:
+def save(db: Plain, key: SavedKey) -> None:
     """Keep `key`; one of the same hash is replaced."""
-    _changed(conn)  # first: it locks the number's row, so that two savers take turns
-    conn.execute(delete(KEYS).where(KEYS.c.hash == key.hash))
-    conn.execute(
-        KEYS.insert().values(
-            hash=key.hash,
-            name=text(key.name),
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            revoked_at=key.revoked_at,
-            facts=as_json(key.facts),
-        )
-    )
+    _changed(db)  # first: it locks the number's row, so that two savers take turns
+    db.change("DELETE FROM ledger_keys WHERE hash = :hash", {"hash": key.hash})
+    facts = key.hash, text(key.name), key.created_at, key.expires_at, key.revoked_at, as_json(key.facts)
+    db.insert("INSERT INTO ledger_keys (hash, name, created_at, expires_at, revoked_at, facts)", [facts])
 
 
-def every(conn: Connection) -> list[SavedKey]:
+def every(db: Plain) -> list[SavedKey]:
     """Return every key ever kept, oldest first."""
     return [
         SavedKey(
-            name=row.name,
-            hash=row.hash,
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            facts=msgspec.json.decode(row.facts),
+            name=name,
+            hash=hash,
+            created_at=created_at,
+            expires_at=expires_at,
+            revoked_at=revoked_at,
+            facts=msgspec.json.decode(facts),
         )
-        for row in conn.execute(select(KEYS).order_by(KEYS.c.created_at, KEYS.c.hash))
+        for name, hash, created_at, expires_at, revoked_at, facts in db.rows(
+            "SELECT name, hash, created_at, expires_at, revoked_at, facts FROM ledger_keys ORDER BY created_at, hash"
+        )
     ]
 
 
-def revoke(conn: Connection, name: str, at: float, but: str | None) -> int:
+def revoke(db: Plain, name: str, at: float, but: str | None) -> int:
     """Revoke every key of that name that is not revoked, but the one of that hash; return how many there were."""
-    return _set(conn, KEYS.c.name == text(name), KEYS.c.hash != (but or ""), revoked_at=at)
+    return _set(db, "revoked_at = :at", "", name, at, but or "")
 
 
-def end(conn: Connection, name: str, at: float, but: str) -> int:
+def end(db: Plain, name: str, at: float, but: str) -> int:
     """Let every key of that name that holds longer expire then, but the one of that hash; return their number."""
-    longer = or_(KEYS.c.expires_at.is_(None), KEYS.c.expires_at > at)
-    return _set(conn, KEYS.c.name == text(name), KEYS.c.hash != but, longer, expires_at=at)
+    return _set(db, "expires_at = :at", " AND (expires_at IS NULL OR expires_at > :at)", name, at, but)
 
 
-def _set(conn: Connection, *where: ColumnElement[bool], **values: float) -> int:
+def _set(db: Plain, what: str, longer: str, name: str, at: float, but: str) -> int:
     """Change keys that are not revoked; return how many."""
-    changed = conn.execute(update(KEYS).where(*where, KEYS.c.revoked_at.is_(None)).values(values)).rowcount
+    changed = db.change(
+        f"UPDATE ledger_keys SET {what} WHERE name = :name AND hash != :but{longer} AND revoked_at IS NULL",
+        {"name": text(name), "at": float(at), "but": but},
+    )
     if changed:
-        _changed(conn)
+        _changed(db)
     return changed

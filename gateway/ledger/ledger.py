@@ -9,11 +9,13 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 
-class Row(Struct, frozen=True, kw_only=True, gc=False):
-    """One exchange as it ended; the names are the contract's. Times are Unix seconds and milliseconds, money USD.
+class Row(Struct, frozen=True, gc=False):
+    """One exchange as it ended; the names are the contract's, in the order of the table. Times are Unix seconds and
+    milliseconds, money USD.
 
     `cost_usd` is None when a price is unknown, never 0 instead. `estimated` marks tokens that the gateway counted
-    itself. `tries` has one mapping an attempt (target, status, error, started_ms, ended_ms, usage, cost_usd).
+    itself. `tries` has one mapping an attempt (target, status, error, started_ms, ended_ms, usage, cost_usd); as
+    it is recorded each may be whatever is an object in JSON.
     """
 
     exchange_id: str
@@ -43,7 +45,7 @@ class Row(Struct, frozen=True, kw_only=True, gc=False):
     ttft_ms: float | None = None
     overhead_ms: float | None = None
     error_code: str | None = None
-    tries: Sequence[Mapping[str, Any]] = ()
+    tries: Sequence[Any] = ()
 
 
 class SavedKey(Struct, frozen=True, kw_only=True, gc=False):

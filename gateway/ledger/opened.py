@@ -1,4 +1,4 @@
-"""From `ledger:` to a ledger. SQLAlchemy takes 200 ms to import, so it is imported when there is one to keep."""
+"""From `ledger:` to a ledger. A store is imported when there is one to keep: PostgreSQL's takes 0.3 s."""
 
 from __future__ import annotations
 

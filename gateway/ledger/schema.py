@@ -1,4 +1,4 @@
-"""The ledger's tables, and the way from any older version of them to this one.
+"""The ledger's tables as SQLAlchemy knows them, for questions. `steps.py` makes them.
 
     ledger_meta    one number a name: `schema`, the version; `keys`, raised whenever a key changes
     ledger_rows    one row an exchange; beside the columns here it has cost_usd, made of cost_nano_usd by the store
@@ -21,25 +21,23 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Double,
     Integer,
     MetaData,
     Table,
     Text,
-    inspect,
-    select,
     text,
 )
 
-from gateway.errors import ConfigError
-from gateway.ledger.steps import STEPS
+from gateway.ledger import names
+from gateway.ledger.names import DAY_S, GROUPS, HOUR_S, HOW, SUMS, WHO
 
-VERSION: Final = max(STEPS)
+__all__ = [
+    "DAY_S", "GROUPS", "HOUR_S", "HOW", "KEYS", "META", "ROWS", "SUMMED", "SUMS", "TABLES", "TAGS", "UNUSUAL",
+    "USUAL_OUTCOME", "USUAL_STATUS", "WHO",
+]  # fmt: skip
 USUAL_STATUS: Final = 200
 USUAL_OUTCOME: Final = "completed"
-_LOCK: Final = 7_203_145_508
-"""Any number: two processes that start at once take turns over it (PostgreSQL)."""
 
 TABLES: Final = MetaData()
 META: Final = Table(
@@ -85,25 +83,6 @@ UNUSUAL: Final[Mapping[str, Any]] = {
 }
 """Which rows the index of a column holds: a query must say the same, or the index is not used."""
 
-GROUPS: Final = ("principal", "model", "target", "route", "status", "outcome")
-"""What sums are kept by, beside the time; a provider is the first part of a target."""
-WHO: Final = ("principal", "model")
-HOW: Final = ("target", "route", "status", "outcome")
-SUMS: Final = (
-    "requests",
-    "failed",
-    "unpriced",
-    "prompt_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "cost_nano_usd",
-    "duration_us",
-    "ttft_us",
-    "ttft_count",
-)
-
 
 def _sums_table(name: str, keys: Sequence[str]) -> Table:
     whole = {"start": BigInteger, "status": Integer}
@@ -115,15 +94,11 @@ def _sums_table(name: str, keys: Sequence[str]) -> Table:
     )
 
 
-HOUR_S: Final = 3_600
-DAY_S: Final = 86_400
 SUMMED: Final[Mapping[tuple[int, tuple[str, ...]], Table]] = {
-    (seconds, groups): _sums_table(f"ledger_{span}{suffix}", ("start", *groups))
-    for seconds, span in ((HOUR_S, "hours"), (DAY_S, "days"))
-    for groups, suffix in ((HOW, "_how"), (WHO, "_who"), (GROUPS, ""))
+    (seconds, groups): _sums_table(name, ("start", *groups)) for name, (seconds, groups) in names.SUMMED.items()
 }
 """The tables of sums, by the seconds of a span and what they are kept by; the smallest of a span first."""
-TAGS: Final = _sums_table("ledger_tags", ("tag", "value", "start", "principal"))
+TAGS: Final = _sums_table(names.TAGS, names.TAG_KEYS)
 KEYS: Final = Table(
     "ledger_keys",
     TABLES,
@@ -134,26 +109,3 @@ KEYS: Final = Table(
     Column("revoked_at", Double),
     Column("facts", Text, nullable=False),
 )
-
-
-def migrate(conn: Connection) -> None:
-    """Bring the tables up to VERSION, all in the transaction of `conn`; one process at a time.
-
-    Raises: ConfigError when a later gateway has been here.
-    """
-    if conn.dialect.name == "postgresql":  # SQLite's transaction began with the lock on the whole file
-        conn.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-    found = 0
-    if inspect(conn).has_table(META.name):
-        found = conn.execute(select(META.c.value).where(META.c.name == "schema")).scalar_one_or_none() or 0
-    if found > VERSION:
-        raise ConfigError(
-            f"the ledger's tables are of version {found}, this gateway knows {VERSION}",
-            path="ledger",
-            cure="run the newer gateway, or give this one a ledger of its own",
-        )
-    for version in range(found + 1, VERSION + 1):
-        for statement in STEPS[version](conn.dialect.name):
-            conn.exec_driver_sql(statement)
-    if found != VERSION:
-        conn.execute(META.update().where(META.c.name == "schema").values(value=VERSION))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from gateway.errors import ConfigError, StateLost
-from gateway.ledger import keys, queries, retention, totals
+from gateway.ledger import keys, retention
 from gateway.ledger.batch import write
 from gateway.ledger.ledger import Row, SavedKey
-from gateway.ledger.schema import migrate
-from gateway.ledger.store import Store
+from gateway.ledger.migrate import migrate
+from gateway.ledger.store import Plain, Store
 from gateway.ledger.writer import CAPACITY, Writer
 
 if TYPE_CHECKING:
+    from gateway.ledger.questions import Questions
     from gateway.plugin import Log
 
 T = TypeVar("T")
@@ -43,9 +42,10 @@ class SqlLedger:
     ) -> None:
         self._store, self._keep_s, self._time, self._log = store, keep_s, time, log
         self._writer = Writer(
-            self._open, lambda rows: write(store.run, rows), at_once=store.at_once, log=log, capacity=capacity
+            self._open, lambda rows: write(store, rows), at_once=store.at_once, log=log, capacity=capacity
         )
         self.record = self._writer.record  # no call between: it stands on the request's path
+        self._questions: Questions | None = None
         self._forgetting: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -72,7 +72,7 @@ class SqlLedger:
         except ConfigError:
             await self._store.close()
             raise
-        except (OSError, SQLAlchemyError) as error:
+        except self._store.failures as error:
             if not self._store.is_remote:
                 await self._store.close()
                 raise ConfigError(
@@ -85,16 +85,16 @@ class SqlLedger:
         else:
             self._writer.start(is_lost=False)
         if self._keep_s is not None:
-            work = retention.keep_forgetting(self._store.run, self._keep_s, self._time, self._log)
+            work = retention.keep_forgetting(self._store, self._keep_s, self._time, self._log)
             self._forgetting = asyncio.get_running_loop().create_task(work, name="ledger-retention")
 
     async def _open(self) -> None:
         await self._store.prepare()
         for left in reversed(range(_TRIES)):
             try:
-                await self._store.run(migrate, writes=True)
+                await self._store.plain(migrate, writes=True)
                 return
-            except DBAPIError:
+            except self._store.failures:
                 # Another process is at it: turning a new file to WAL wants it alone, and does not wait its turn.
                 if not left or self._store.is_remote:
                     raise
@@ -110,41 +110,41 @@ class SqlLedger:
         at_most: int = 100,
         before: float | tuple[float, str] | None = None,
     ) -> list[Row]:
-        return await self._ask(lambda conn: queries.pages(conn, filters, at_most, before))
+        questions = await self._asked()
+        return await self._answer(questions.rows(filters, at_most, before))
 
     async def one(self, id: str) -> list[Row]:
-        return await self._ask(lambda conn: queries.one(conn, id))
+        questions = await self._asked()
+        return await self._answer(questions.one(id))
 
     async def totals(
         self, *, by: Sequence[str], since: float, until: float | None = None, filters: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        def ask(conn: Connection) -> list[dict[str, Any]]:
-            query = totals.totals(by, since, until, filters, conn.dialect.name)
-            return [] if query is None else totals.summed(conn, query, by)
-
-        return await self._ask(ask)
+        questions = await self._asked()
+        return await self._answer(questions.totals(by, since, until, filters))
 
     async def spent(self, *, since: float, principal: str | None = None, tag: tuple[str, str] | None = None) -> Decimal:
-        return await self._ask(lambda conn: totals.spent(conn, since, principal, tag))
+        questions = await self._asked()
+        return await self._answer(questions.spent(since, principal, tag))
 
     async def save_key(self, key: SavedKey) -> None:
-        await self._ask(lambda conn: keys.save(conn, key), writes=True)
+        await self._plain(lambda db: keys.save(db, key), writes=True)
 
     async def keys(self) -> list[SavedKey]:
-        return await self._ask(keys.every)
+        return await self._plain(keys.every)
 
     async def keys_version(self) -> int:
-        return await self._ask(keys.version)
+        return await self._plain(keys.version)
 
     async def revoke_key(self, name: str, at: float, *, but: str | None = None) -> int:
-        return await self._ask(lambda conn: keys.revoke(conn, name, at, but), writes=True)
+        return await self._plain(lambda db: keys.revoke(db, name, at, but), writes=True)
 
     async def end_keys(self, name: str, at: float, *, but: str) -> int:
-        return await self._ask(lambda conn: keys.end(conn, name, at, but), writes=True)
+        return await self._plain(lambda db: keys.end(db, name, at, but), writes=True)
 
     async def forget(self) -> int:
         """Delete what is older than `keep_s` now, and return how many rows that were."""
-        return 0 if self._keep_s is None else await retention.forget(self._store.run, self._keep_s, self._time())
+        return 0 if self._keep_s is None else await retention.forget(self._store, self._keep_s, self._time())
 
     async def close(self) -> None:
         if self._closed:
@@ -156,14 +156,24 @@ class SqlLedger:
         await self._writer.close()
         await self._store.close()
 
-    async def _ask(self, work: Callable[[Connection], T], *, writes: bool = False) -> T:
+    async def _asked(self) -> Questions:
+        """Return who is asked. SQLAlchemy takes 0.2 s to import and 15 MB, so it is not before there is a question."""
+        if self._questions is None:
+            module = await asyncio.to_thread(importlib.import_module, "gateway.ledger.questions")
+            self._questions = module.Questions(self._store)
+        return self._questions
+
+    async def _plain(self, work: Callable[[Plain], T], *, writes: bool = False) -> T:
+        return await self._answer(self._store.plain(work, writes=writes))
+
+    async def _answer(self, asking: Awaitable[T]) -> T:
         try:
-            return await self._store.run(work, writes=writes)
-        except (DBAPIError, OSError) as error:
+            return await asking
+        except self._store.failures as error:
             raise StateLost("the ledger cannot be reached") from error
 
 
 def _first_line(error: Exception) -> str:
     """Return what went wrong without the statement and its parameters."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {cause}".splitlines()[0]

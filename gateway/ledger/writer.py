@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 CAPACITY: Final = 50_000
 """Rows that wait for a store at most: about 50 MiB."""
-WAIT_S: Final = 0.05
+WAIT_S: Final = 0.08
 """How long a row waits for company; with the write itself it is safe well within the 200 ms that are promised."""
-ENOUGH: Final = 64
-"""So many rows do not wait."""
+ENOUGH: Final = 256
+"""So many rows do not wait, or as many as the store takes at once."""
 RETRY_S: Final = (0.1, 2.0)
 """The pause after a failed write: the first, and the longest."""
 LOG_EVERY_S: Final = 10.0
@@ -40,7 +40,12 @@ class Writer:
         closing_s: float = CLOSING_S,
     ) -> None:
         self._open, self._write, self._log = open_store, write, log
-        self._at_once, self._capacity, self._closing_s = at_once, capacity, closing_s
+        self._at_once, self._enough, self._capacity, self._closing_s = (
+            at_once,
+            min(ENOUGH, at_once),
+            capacity,
+            closing_s,
+        )
         self._queue: deque[Row] = deque()
         self._due = asyncio.Event()
         self._closing = asyncio.Event()
@@ -65,7 +70,7 @@ class Writer:
         self._recorded += 1
         if waiting == 0:
             self._arm()
-        elif waiting == ENOUGH - 1:
+        elif waiting == self._enough - 1:
             self._due.set()
 
     def start(self, *, is_lost: bool) -> None:
@@ -131,7 +136,7 @@ class Writer:
 
     async def _wait_until_due(self) -> None:
         """Return when there are rows enough, the oldest has waited long enough, or somebody waits for them."""
-        if self.is_lost or self._closing.is_set() or self._waiting or len(self._queue) >= ENOUGH:
+        if self.is_lost or self._closing.is_set() or self._waiting or len(self._queue) >= self._enough:
             return
         self._due.clear()
         if self._queue:  # rows that came while others were written: nothing has been armed for them

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
+from operator import add
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Table
+from msgspec.structs import astuple
 
 from gateway.ledger.ledger import Row
-from gateway.ledger.schema import GROUPS, HOUR_S, ROWS, SUMMED, TAGS
+from gateway.ledger.names import COLUMNS, GROUPS, HOUR_S, SUMMED, SUMS, TAGS
 
 NANO_USD: Final = 1_000_000_000
 LONGEST: Final = 256
@@ -23,21 +24,23 @@ LONGEST: Final = 256
 _MOST: Final = 2**63 - 1
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode = msgspec.json.decode
-COLUMNS: Final = tuple(column.name for column in ROWS.columns)
 _PARTS: Final = [
     (table, seconds, None if groups == GROUPS else tuple(GROUPS.index(name) for name in groups))
-    for (seconds, groups), table in SUMMED.items()
+    for table, (seconds, groups) in SUMMED.items()
 ]
 """What of a row's groups is the key of each table; None for all."""
+_NO_TAGS: Final[tuple[str, Mapping[str, str]]] = ("{}", {})
 
-Sums = dict[tuple[Any, ...], list[int]]
-"""By key, in the order of `schema.SUMS`."""
+_REQUESTS, _FAILED, _UNPRICED, _PROMPT, _CACHED, _CACHE_WRITE, _COMPLETION, _REASONING, _COST, _TOOK, _TTFT, _TTFTS = (
+    range(len(SUMS))
+)
+Key = tuple[Any, ...]
+Sum = list[int]
+"""What rows of one key add up to, in the order of `names.SUMS`."""
 
 
-def nano(usd: Decimal | None) -> int | None:
+def nano(usd: Decimal) -> int:
     """Return billionths of a dollar, rounded half to even."""
-    if usd is None:
-        return None
     whole = int((usd * NANO_USD).to_integral_value(ROUND_HALF_EVEN))
     return max(-_MOST, min(_MOST, whole))
 
@@ -68,52 +71,114 @@ def as_json(value: Any) -> str:
         return written.encode("utf-8", "replace").decode("utf-8")
 
 
-def clean_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
-    """Return tags as any store takes them."""
-    return {text(tag): text(str(value)) for tag, value in tags.items()}
+class Batch:
+    """Rows as they are written: `columns`, a tuple each in the order of the table, and `sums`, what they add to each
+    table of those.
+
+    What many rows of a batch have in common is looked at once: their names, and whose tags they have.
+    """
+
+    __slots__ = ("_tagged", "_tags", "_whole", "columns")
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._tags: dict[int, tuple[str, Mapping[str, str]]] = {}
+        self._tagged: dict[Key, Sum] = {}
+        whole: dict[Key, Sum] = {}
+        names: dict[Key, Key] = {}
+        columns: list[Key] = []
+        self._whole, self.columns = whole, columns
+        hour = 0
+        for row in rows:  # in one piece: two calls a row are a tenth of what it takes
+            (
+                exchange_id, ts, request_id, parent_id, principal, tags, session, route, dialect, endpoint, model,
+                target, attempts, status, outcome, stream, prompt_tokens, cached_tokens, cache_write_tokens,
+                completion_tokens, reasoning_tokens, cost_usd, estimated, duration_ms, ttft_ms, overhead_ms, error_code,
+                tries,
+            ) = astuple(row)  # fmt: skip
+            named = (principal, route, dialect, endpoint, model, target, outcome, error_code)
+            clean = names.get(named)
+            if clean is None:
+                clean = names[named] = tuple(map(optional, named))
+            principal, route, dialect, endpoint, model, target, outcome, error_code = clean
+            cost_nano_usd = None if cost_usd is None else nano(cost_usd)
+            # Whole microseconds, so that sums of what is stored are exact; round() costs twice as much.
+            duration_us = int(duration_ms * 1000 + 0.5)
+            ttft_us = None if ttft_ms is None else int(ttft_ms * 1000 + 0.5)
+
+            if not hour <= ts < hour + HOUR_S:
+                hour = int(ts // HOUR_S) * HOUR_S
+            key = (hour, principal or "", model, target or "", route or "", status, outcome)
+            sums = whole.get(key)
+            if sums is None:
+                sums = whole[key] = [0] * len(SUMS)
+            tags_json, every = "{}", [sums]
+            if tags:
+                tags_json, clean_tags = self._tags_of(tags)
+                every += [_sum_of(self._tagged, (tag, value, hour, key[1])) for tag, value in clean_tags.items()]
+            for each in every:
+                each[_REQUESTS] += 1
+                each[_TOOK] += duration_us
+                if outcome == "failed":
+                    each[_FAILED] += 1
+                if ttft_us is not None:
+                    each[_TTFT] += ttft_us
+                    each[_TTFTS] += 1
+                if cost_nano_usd is not None:
+                    each[_COST] += cost_nano_usd
+                elif prompt_tokens is not None or completion_tokens is not None:
+                    each[_UNPRICED] += 1  # without tokens (refused, say, or others' parent) there is nothing to price
+                if prompt_tokens:
+                    each[_PROMPT] += prompt_tokens
+                if completion_tokens:
+                    each[_COMPLETION] += completion_tokens
+                if cached_tokens:
+                    each[_CACHED] += cached_tokens
+                if cache_write_tokens:
+                    each[_CACHE_WRITE] += cache_write_tokens
+                if reasoning_tokens:
+                    each[_REASONING] += reasoning_tokens
+
+            own_id = text(exchange_id)
+            columns.append((
+                own_id, float(ts), own_id if request_id is exchange_id else text(request_id),
+                None if parent_id is None else text(parent_id), principal, tags_json,
+                None if session is None else text(session), route, dialect, endpoint, model, target, attempts, status,
+                outcome, stream, prompt_tokens, cached_tokens, cache_write_tokens, completion_tokens, reasoning_tokens,
+                cost_nano_usd, estimated, duration_us / 1000, None if ttft_us is None else ttft_us / 1000,
+                None if overhead_ms is None else int(overhead_ms * 1000 + 0.5) / 1000, error_code,
+                as_json(tries) if tries else "[]",
+            ))  # fmt: skip
+
+    def _tags_of(self, tags: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        known = self._tags.get(id(tags))  # the rows hold them: no other has this id meanwhile
+        if known is None:
+            clean = {text(tag): text(str(value)) for tag, value in tags.items()}
+            known = self._tags[id(tags)] = as_json(clean), clean
+        return known
+
+    def sums(self) -> dict[str, list[Key]]:
+        """Return what the rows add, by table: rows of its keys and its sums, in the order of the keys."""
+        found = {TAGS: [(*key, *self._tagged[key]) for key in sorted(self._tagged)]}
+        for table, seconds, part in _PARTS:
+            sums: dict[Key, Sum] = {}
+            for key, amount in self._whole.items():
+                start = key[0] - key[0] % seconds
+                own = (start, *key[1:]) if part is None else (start, *[key[1 + n] for n in part])
+                known = sums.get(own)
+                sums[own] = amount if known is None else list(map(add, known, amount))
+            found[table] = [(*key, *sums[key]) for key in sorted(sums)]
+        return found
 
 
-def milliseconds(given: float | None) -> float | None:
-    """Return whole microseconds, so that sums of what is stored are exact."""
-    return None if given is None else round(float(given), 3)
-
-
-def encoded(row: Row, tags: Mapping[str, str]) -> tuple[Any, ...]:
-    """Return the columns of `row`, whose clean tags are `tags`, in the order of the table."""
-    return (
-        text(row.exchange_id),
-        float(row.ts),
-        text(row.request_id),
-        optional(row.parent_id),
-        optional(row.principal),
-        as_json(tags) if tags else "{}",
-        optional(row.session),
-        optional(row.route),
-        text(row.dialect),
-        text(row.endpoint),
-        text(row.model_requested),
-        optional(row.target),
-        row.attempts,
-        row.status,
-        text(row.outcome),
-        row.stream,
-        row.prompt_tokens,
-        row.cached_tokens,
-        row.cache_write_tokens,
-        row.completion_tokens,
-        row.reasoning_tokens,
-        nano(row.cost_usd),
-        row.estimated,
-        milliseconds(row.duration_ms),
-        milliseconds(row.ttft_ms),
-        milliseconds(row.overhead_ms),
-        optional(row.error_code),
-        as_json(row.tries) if row.tries else "[]",
-    )
+def _sum_of(sums: dict[Key, Sum], key: Key) -> Sum:
+    found = sums.get(key)
+    if found is None:
+        found = sums[key] = [0] * len(SUMS)
+    return found
 
 
 def decoded(columns: Sequence[Any]) -> Row:
-    """Return the row that `encoded` made these of. The `cost_usd` of a try is a Decimal again."""
+    """Return the row that was written as these. The `cost_usd` of a try is a Decimal again."""
     facts = dict(zip(COLUMNS, columns, strict=True))
     nano_usd = facts.pop("cost_nano_usd")
     tries = _decode(facts["tries"])
@@ -128,49 +193,3 @@ def decoded(columns: Sequence[Any]) -> Row:
         estimated=bool(facts["estimated"]),
     )
     return Row(**facts)
-
-
-def amounts(columns: Sequence[Any]) -> tuple[int, ...]:
-    """Return what one row adds to each of `schema.SUMS`.
-
-    A row without tokens (refused, say, or the parent of others) is not unpriced: there was nothing to price.
-    """
-    outcome, tokens, nano_usd = columns[14], columns[16:21], columns[21]
-    duration_ms, ttft_ms = columns[23], columns[24]
-    return (
-        1,
-        1 if outcome == "failed" else 0,
-        1 if nano_usd is None and (tokens[0] is not None or tokens[3] is not None) else 0,
-        *(each or 0 for each in tokens),
-        nano_usd or 0,
-        round(duration_ms * 1000),
-        0 if ttft_ms is None else round(ttft_ms * 1000),
-        0 if ttft_ms is None else 1,
-    )
-
-
-def sums_of(rows: Iterable[tuple[Any, ...]], tags: Iterable[Mapping[str, str]]) -> dict[Table, Sums]:
-    """Return what encoded rows, with the clean tags of each, add to each table of sums."""
-    whole: Sums = {}
-    tagged: Sums = {}
-    for columns, tags_of in zip(rows, tags, strict=True):
-        ts = int(columns[1] // 1)
-        hour = ts - ts % HOUR_S
-        # principal, model, target, route, status, outcome: as in schema.GROUPS
-        key = (hour, columns[4] or "", columns[10], columns[11] or "", columns[7] or "", columns[13], columns[14])
-        amount = amounts(columns)
-        _add(whole, key, amount)
-        for tag, value in tags_of.items():
-            _add(tagged, (tag, value, hour, key[1]), amount)
-    found = {TAGS: tagged}
-    for table, seconds, part in _PARTS:
-        sums = found[table] = {}
-        for (start, *groups), added in whole.items():
-            key = tuple(groups) if part is None else tuple(groups[n] for n in part)
-            _add(sums, (start - start % seconds, *key), added)
-    return found
-
-
-def _add(sums: Sums, key: tuple[Any, ...], amount: Sequence[int]) -> None:
-    known = sums.get(key)
-    sums[key] = list(amount) if known is None else [a + b for a, b in zip(known, amount, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from gateway.testing import running_gateway
 from tests.ledger.kit import ids, locked, recorded, row, until
 from tests.runtime.configuration import load
 
+ROOT = Path(__file__).resolve().parents[2]
 ASKED = {"role": "user", "content": "hello"}
 ECHO = """
 routes: [{name: echo, match: {model: echo}, targets: [echo/echo]}]
@@ -94,9 +96,26 @@ async def test_a_lost_ledger_degrades_and_every_request_is_served() -> None:
         assert ledger.dropped_total == 0
 
 
-def test_sqlalchemy_is_imported_only_for_a_ledger() -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", "import sys, gateway.supervisor; print('sqlalchemy' in sys.modules)"],
-        capture_output=True, text=True,
+WRITES = """
+import asyncio, sys, time
+from pathlib import Path
+import gateway.supervisor
+from tests.ledger.kit import Place, recorded, row
+
+async def main():
+    async with Place("sqlite:l.db", Path(sys.argv[1])).opened(keep_s=3600.0) as ledger:
+        await recorded(ledger, row("a", ts=time.time()), row("old", ts=1.0))
+        assert await ledger.forget() == 1
+        print(await ledger.keys_version(), await ledger.keys(), "sqlalchemy" in sys.modules)
+        print([each.exchange_id for each in await ledger.rows()], "sqlalchemy" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+def test_sqlalchemy_is_imported_only_for_a_question(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES, str(tmp_path)],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
-    assert told.stdout == "False\n"
+    assert (done.stdout, done.stderr) == ("0 [] False\n['a'] True\n", "")

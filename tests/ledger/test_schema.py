@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Connection, inspect, select, text
 
 from gateway.errors import ConfigError
+from gateway.ledger.migrate import VERSION
 from gateway.ledger.retention import keep_forgetting
-from gateway.ledger.schema import META, TABLES, VERSION
+from gateway.ledger.schema import META, TABLES
 from gateway.ledger.sql import SqlLedger
 from tests.ledger.kit import NOON, Place, ids, recorded, row, until
 
@@ -119,7 +120,7 @@ async def test_forgetting_goes_on_in_the_background(place: Place) -> None:
         assert isinstance(ledger, SqlLedger)
         await recorded(ledger, row("old", ts=NOON - 2 * DAY), row("new"))
         forgetting = asyncio.ensure_future(
-            keep_forgetting(ledger._store.run, DAY, lambda: NOON, place.log, first_s=0)  # type: ignore[arg-type]
+            keep_forgetting(ledger._store, DAY, lambda: NOON, place.log, first_s=0)  # type: ignore[arg-type]
         )
         await until(lambda: "ledger_rows_forgotten" in place.log.events())
         forgetting.cancel()
