@@ -147,6 +147,12 @@ class MemoryStore(StateStore):
     # --- claims ------------------------------------------------------------------------------------
 
     async def take(self, claims: Sequence[Claim]) -> Taken:
+        return self.take_at_once(claims)
+
+    async def settle(self, claims: Sequence[Claim]) -> None:
+        self.settle_at_once(claims)
+
+    def take_at_once(self, claims: Sequence[Claim]) -> Taken:
         if len(claims) > 1:
             refuse_twice(claims)
         shelf, prefix = self._shelf, self._prefix
@@ -219,7 +225,7 @@ class MemoryStore(StateStore):
         holders = alive(shelf.leases.get(key), now)
         return claim.limit - len(holders), max(holders.values(), default=now) - now
 
-    async def settle(self, claims: Sequence[Claim]) -> None:
+    def settle_at_once(self, claims: Sequence[Claim]) -> bool:
         shelf, now = self._shelf, self._shelf.now()
         for claim in claims:
             key = self._prefix + claim.key
@@ -236,6 +242,7 @@ class MemoryStore(StateStore):
                 assert isinstance(claim, Lease)
                 shelf.leases.get(key, {}).pop(claim.holder, None)
         shelf.sweep()
+        return True
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         now = self._shelf.now()

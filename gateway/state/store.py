@@ -66,7 +66,8 @@ class Taken(Struct, frozen=True, gc=False):
 
 
 class StateStore(Protocol):
-    """Shared by all plugins, each below its own prefix. Raises: StateLost, from every method but `under`."""
+    """Shared by all plugins, each below its own prefix. Raises: StateLost, from every method but `under` and
+    those that never wait."""
 
     @property
     def is_lost(self) -> bool:
@@ -122,9 +123,17 @@ class StateStore(Protocol):
         taken nothing. Raises: ValueError, when a key stands twice.
         """
 
+    def take_at_once(self, claims: Sequence[Claim]) -> Taken | None:
+        """As `take`, without waiting; None, and nothing is taken, where the store has to be waited for."""
+        return None
+
     async def settle(self, claims: Sequence[Claim]) -> None:
         """Correct what was taken: a bucket or a quota by `amount` (more when above 0, may overdraw; back when below,
         never past full or below nothing), a lease by letting go of it."""
+
+    def settle_at_once(self, claims: Sequence[Claim]) -> bool:
+        """As `settle`, without waiting; False, and nothing is settled, where the store has to be waited for."""
+        return False
 
     async def renew(self, leases: Sequence[Lease]) -> None:
         """Begin the leases' lifetimes anew; one that is gone meanwhile is taken again even above its limit."""

@@ -21,8 +21,9 @@ from gateway.plugin import (
     Taken,
 )  # fmt: skip
 
+from .asked import Asked, Held
 from .headers import Standing, write, write_plain
-from .limits import Caller, Limit, Over, of_principal, over_caller, read, tokens_of
+from .limits import Caller, Limit, Over, of_principal, over_caller, read
 from .remaining import remaining
 
 RENEW_S = 10.0
@@ -33,19 +34,6 @@ at most, which is half a minute, and clients wait as long as they are told."""
 COUNTED = "rate_limit: counted"
 MOST_REMEMBERED = 20_000
 """Callers whose limits are not looked together again for every request."""
-
-
-class Held:
-    """What of an exchange's claims is settled at its end, in which store: tokens, and places. `inside` is what was used
-    by children that passed no limit themselves."""
-
-    __slots__ = ("inside", "leases", "store", "tokens")
-
-    def __init__(self, store: StateStore) -> None:
-        self.store = store
-        self.leases: list[Lease] = []
-        self.tokens: list[Bucket] = []
-        self.inside = 0
 
 
 class RateLimit(Plugin):
@@ -121,54 +109,58 @@ class RateLimit(Plugin):
         if self._renewing is not None:
             self._renewing.cancel()
 
-    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+    def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Awaitable[Reply]:
         """Take what the request needs of every limit, or refuse it. Raises: RateLimited, StateLost."""
         route = exchange.route
         if route is None:  # pages, health, what nobody serves
-            return await call_next(exchange)
+            return call_next(exchange)
         caller = self._caller(exchange)
-        over = caller.over
-        if exchange.parent_id is None:
-            exchange.notes[COUNTED] = True
-        else:  # a step of a request
-            if exchange.is_inside and (asking := _uncounted(exchange)) is not None:
-                asking.notes[COUNTED] = True
-                requests = [each for each in over if each.limit.kind != "tokens"]
-                await self._take(asking, requests, caller.is_plain)
-            over = [each for each in over if each.limit.kind == "tokens"]
-        if route.plugin:  # it sends nothing itself: tokens are for what is asked on its behalf
-            over = [each for each in over if each.limit.kind != "tokens"]
-        if over:
-            await self._take(exchange, over, caller.is_plain)
+        if exchange.parent_id is not None or route.plugin or caller.shadows:
+            return self._handle_apart(exchange, call_next, caller)
+        exchange.notes[COUNTED] = True
+        asked = Asked(exchange, caller.over)
+        if asked.claims:
+            taken = self.services.state.take_at_once(asked.claims)
+            if taken is None:
+                return self._handle_later(exchange, call_next, asked, caller)
+            self._decide(exchange, asked, self.services.state, taken, caller.is_plain)
+        return call_next(exchange)
+
+    async def _handle_later(
+        self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]], asked: Asked, caller: Caller
+    ) -> Reply:
+        """As `handle`, when the state has to be waited for."""
+        await self._take(exchange, asked, caller.is_plain)
         return await call_next(exchange)
 
-    async def finish(self, exchange: Exchange) -> None:
+    async def _handle_apart(
+        self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]], caller: Caller
+    ) -> Reply:
+        """As `handle`, for requests that are not under every limit, and for limits that only watch."""
+        is_step = exchange.parent_id is not None
+        if not is_step:
+            exchange.notes[COUNTED] = True
+        elif exchange.is_inside and (asking := _uncounted(exchange)) is not None:
+            asking.notes[COUNTED] = True
+            await self._take_some(asking, caller, tokens=False, others=True)
+        # What a plugin answers sends nothing itself: tokens are for what is asked on its behalf.
+        is_sent = exchange.route is not None and not exchange.route.plugin
+        await self._take_some(exchange, caller, tokens=is_sent, others=not is_step)
+        return await call_next(exchange)
+
+    def finish(self, exchange: Exchange) -> Awaitable[None] | None:
         """Settle tokens to what was used, let go of the leases."""
         held: Held | None = exchange.notes.pop("rate_limit", None)
         if held is None:
-            _count_inside(exchange)
-            return
-        corrections: list[Claim] = []
+            if exchange.parent_id is not None:
+                _count_inside(exchange)
+            return None
         if held.leases:
             self._renewed.discard(held)
-            corrections += held.leases
-        if held.tokens:
-            usage = exchange.own_usage
-            used = usage.total_tokens if usage is not None else None
-            if used is None and (exchange.status >= 400 or not exchange.attempts):
-                used = 0
-            if used is not None:
-                used += held.inside
-                corrections += [
-                    Bucket(bucket.key, used - bucket.amount, bucket.burst, bucket.rate_per_s)
-                    for bucket in held.tokens
-                    if used != bucket.amount
-                ]
-        if corrections:
-            try:
-                await held.store.settle(corrections)
-            except StateLost:
-                pass  # a lease runs out by itself; the tokens reserved stand for those used
+        corrections = held.corrections(exchange)
+        if not corrections or held.store.settle_at_once(corrections):
+            return None
+        return _settle(held.store, corrections)
 
     def _caller(self, exchange: Exchange) -> Caller:
         """Return what stands over this caller, the limits beside its key too."""
@@ -181,57 +173,44 @@ class RateLimit(Plugin):
             known = self._callers[id(principal)] = over_caller(limits, exchange)
         return known
 
-    async def _take(self, exchange: Exchange, over: list[Over], is_plain: bool) -> None:
-        """Take of every limit that is over this request. Raises: RateLimited, StateLost."""
-        tokens = 0
-        binding: list[Over] = []
-        claims: list[Claim] = []
-        for each in over:
-            claim = each.always
-            if claim is None:
-                if not tokens and each.limit.kind == "tokens":
-                    tokens = tokens_of(exchange)
-                claim = each.claim(exchange, tokens)
-                if claim is None:
-                    continue
-            if each.limit.shadow:
-                await self._watch(exchange, each, claim)
-                continue
-            binding.append(each)
-            claims.append(claim)
-        if not claims:
-            return
-        store, share = self.services.state, 1
+    async def _take_some(self, exchange: Exchange, caller: Caller, *, tokens: bool, others: bool) -> None:
+        """Take of the limits on tokens, or of the others, or of all. Raises: RateLimited, StateLost."""
+        for each in caller.shadows:
+            if tokens if each.limit.kind == "tokens" else others:
+                await self._watch(exchange, each)
+        over = [each for each in caller.over if (tokens if each.limit.kind == "tokens" else others)]
+        asked = Asked(exchange, over)
+        if asked.claims:
+            await self._take(exchange, asked, caller.is_plain)
+
+    async def _take(self, exchange: Exchange, asked: Asked, is_plain: bool) -> None:
+        """Take what is asked for. Raises: RateLimited, StateLost."""
+        store = self.services.state
         try:
-            taken = await store.take(claims)
+            taken = await store.take(asked.claims)
         except StateLost:
             if self._policy == "deny":
                 raise
             if self._policy == "allow":
                 return
-            store, share = self.services.local, self.services.workers
-            shares = [each.claim(exchange, tokens, share) for each in binding]
-            claims = [claim for claim in shares if claim is not None]
-            taken = await store.take(claims)
-        if taken.allowed:
-            self._hold(exchange, store, binding, claims)
-        self._tell(exchange, binding, claims, taken, is_plain and share == 1)
+            store, is_plain = self.services.local, False  # a share of the limit is told as what it is
+            asked = Asked(exchange, asked.over, self.services.workers)
+            taken = await store.take(asked.claims)
+        self._decide(exchange, asked, store, taken, is_plain)
 
-    def _hold(self, exchange: Exchange, store: StateStore, over: list[Over], claims: list[Claim]) -> None:
+    def _decide(self, exchange: Exchange, asked: Asked, store: StateStore, taken: Taken, is_plain: bool) -> None:
+        """Note what was taken, and tell the client of it. Raises: RateLimited."""
+        if taken.allowed and asked.held:
+            self._hold(exchange, store, asked.held)
+        self._tell(exchange, asked.over, asked.claims, taken, is_plain)
+
+    def _hold(self, exchange: Exchange, store: StateStore, claims: list[Claim]) -> None:
         """Note what has to be settled or let go of when the exchange has ended."""
-        held: Held | None = None
-        for each, claim in zip(over, claims, strict=True):
-            if each.limit.kind == "requests":
-                continue
-            if held is None:
-                held = exchange.notes.get("rate_limit")
-                if held is None or held.store is not store:
-                    held = exchange.notes["rate_limit"] = Held(store)
-            if type(claim) is Bucket:
-                held.tokens.append(claim)
-            elif type(claim) is Lease:
-                held.leases.append(claim)
-        if held is not None and held.leases:
+        held: Held | None = exchange.notes.get("rate_limit")
+        if held is None or held.store is not store:
+            held = exchange.notes["rate_limit"] = Held(store)
+        held.add(claims)
+        if held.leases:
             self._renewed.add(held)
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -272,17 +251,27 @@ class RateLimit(Plugin):
                 f"the limit of {limit.words} is reached; try again in {max(1, ceil(wait_s))} s", retry_after_s=wait_s
             )
 
-    async def _watch(self, exchange: Exchange, over: Over, claim: Claim) -> None:
+    async def _watch(self, exchange: Exchange, over: Over) -> None:
         """Count as if it mattered, and say who would have been refused."""
+        asked = Asked(exchange, [over])
+        if not asked.claims:
+            return
         try:
-            taken = await self.services.state.take([claim])
+            taken = await self.services.state.take(asked.claims)
         except StateLost:
             return
-        if taken.allowed:
-            self._hold(exchange, self.services.state, [over], [claim])
-        else:
+        if not taken.allowed:
             who = over.limit.subject(exchange)
             self.services.log.info("rate_limit_would_refuse", request_id=exchange.id, limit=over.limit.words, who=who)
+        elif asked.held:
+            self._hold(exchange, self.services.state, asked.held)
+
+
+async def _settle(store: StateStore, corrections: list[Claim]) -> None:
+    try:
+        await store.settle(corrections)
+    except StateLost:
+        pass  # a lease runs out by itself; the tokens reserved stand for those used
 
 
 def _count_inside(exchange: Exchange) -> None:

@@ -93,14 +93,16 @@ class Over:
 
 
 class Caller:
-    """The limits over one caller. `principal` is kept by it, so that no other can have its id meanwhile. `is_plain`:
-    headers can tell of each, because no two count the same thing."""
+    """The limits over one caller, those that only watch apart as `shadows`. `principal` is kept by it, so that no other
+    can have its id meanwhile. `is_plain`: headers can tell of each limit, because no two count the same thing."""
 
-    __slots__ = ("is_plain", "over", "principal")
+    __slots__ = ("is_plain", "over", "principal", "shadows")
 
-    def __init__(self, principal: Principal | None, over: list[Over]) -> None:
-        self.principal, self.over = principal, over
-        told = [each.limit.kind for each in over if each.headers is not None and not each.limit.shadow]
+    def __init__(self, principal: Principal | None, over: Sequence[Over]) -> None:
+        self.principal = principal
+        self.over = [each for each in over if not each.limit.shadow]
+        self.shadows = [each for each in over if each.limit.shadow]
+        told = [each.limit.kind for each in self.over if each.headers is not None]
         self.is_plain = len(set(told)) == len(told)
 
 

@@ -1,0 +1,71 @@
+"""What one request takes of the limits over it, and what of that is settled at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.plugin import Bucket, Claim, Exchange, Lease, StateStore
+
+from .limits import Over, tokens_of
+
+
+class Asked:
+    """The claims of a request, each beside its limit; `held` are those that its end settles. With a `share` that many
+    processes divide the limits, because each counts for itself."""
+
+    __slots__ = ("claims", "held", "over")
+
+    def __init__(self, exchange: Exchange, over: Sequence[Over], share: int = 1) -> None:
+        self.over: list[Over] = []
+        self.claims: list[Claim] = []
+        self.held: list[Claim] = []
+        tokens = 0
+        for each in over:
+            claim = each.always
+            if claim is None or share > 1:
+                kind = each.limit.kind
+                if kind == "tokens" and not tokens:
+                    tokens = tokens_of(exchange)
+                claim = each.claim(exchange, tokens, share)
+                if claim is None:
+                    continue
+                if kind != "requests":
+                    self.held.append(claim)
+            self.over.append(each)
+            self.claims.append(claim)
+
+
+class Held:
+    """What of an exchange's claims is settled at its end, in which store: tokens, and places. `inside` is what was used
+    by children that passed no limit themselves."""
+
+    __slots__ = ("inside", "leases", "store", "tokens")
+
+    def __init__(self, store: StateStore) -> None:
+        self.store = store
+        self.leases: list[Lease] = []
+        self.tokens: list[Bucket] = []
+        self.inside = 0
+
+    def add(self, claims: Sequence[Claim]) -> None:
+        """Hold these too."""
+        for claim in claims:
+            if type(claim) is Bucket:
+                self.tokens.append(claim)
+            elif type(claim) is Lease:
+                self.leases.append(claim)
+
+    def corrections(self, exchange: Exchange) -> list[Claim]:
+        """Return what to settle now that `exchange` has ended: tokens to what was used, places left."""
+        corrections: list[Claim] = [*self.leases]
+        if self.tokens:
+            usage = exchange.own_usage
+            used = usage.total_tokens if usage is not None else None
+            if used is None and (exchange.status >= 400 or not exchange.attempts):
+                used = 0
+            if used is not None:
+                used += self.inside
+                for bucket in self.tokens:
+                    if used != bucket.amount:
+                        corrections.append(Bucket(bucket.key, used - bucket.amount, bucket.burst, bucket.rate_per_s))
+        return corrections
