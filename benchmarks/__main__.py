@@ -116,16 +116,17 @@ def rounds(kept: Kept, count: int, names: Sequence[str], upstream: Mock, folder:
 
 
 def footprint(kept: Kept, name: str, upstream: Mock, folder: Path, *, short: bool) -> Footprint:
-    """Return what a system takes when it is alone; of a peer that fails at it, nothing."""
+    """Return what a system takes when it is alone. Of a peer, what fails is told beside the table."""
     starts = PEERS_STARTS if name in peers.PEERS else 2 if short else STARTS
     sys.stderr.write(f"\rstarts and open streams: {name:24}")
     try:
-        found = alone(lambda at: started(name, upstream, at), upstream, folder, starts=starts, streams=STREAMS)
+        found, failed = alone(lambda at: started(name, upstream, at), upstream, folder, starts=starts, streams=STREAMS)
     except BenchError as error:
+        found, failed = Footprint(), str(error).partition("\n")[0]
+    if failed:
         if name not in peers.PEERS:
-            raise
-        kept.failed[f"{name}, footprint"] = str(error).partition("\n")[0]
-        return Footprint()
+            raise BenchError(failed)
+        kept.failed[f"{name}, alone"] = failed
     if name not in peers.PEERS:
         found = replace(found, size_bytes=nginx_bytes() if name == "nginx" else gateway_bytes())
     return found

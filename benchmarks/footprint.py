@@ -49,11 +49,14 @@ class Footprint:
         return self.streams_rss_bytes / self.streams if self.streams else 0.0
 
 
-def alone(start: Start, upstream: Mock, folder: Path, *, starts: int, streams: int) -> Footprint:
-    """Start a system several times; the last time open streams through it. Raises: BenchError."""
+def alone(start: Start, upstream: Mock, folder: Path, *, starts: int, streams: int) -> tuple[Footprint, str]:
+    """Start a system several times, the last time open streams through it; return with it why streams failed, if so.
+
+    Raises: BenchError when it does not start.
+    """
     took: list[float] = []
     idle: list[int] = []
-    grown, count, size = 0, 0, 0
+    grown, count, size, failed = 0, 0, 0, ""
     for number in range(1, starts + 1):
         with start(folder / f"start-{number}") as system:
             took.append(system.start_s)
@@ -61,8 +64,11 @@ def alone(start: Start, upstream: Mock, folder: Path, *, starts: int, streams: i
             size = system.size_bytes
             if number == starts and streams:
                 count = max(FEWEST, streams // system.slower)
-                grown = _grown(system, count, upstream)
-    return Footprint(tuple(took), tuple(idle), 0, count, grown, size)
+                try:
+                    grown = _grown(system, count, upstream)
+                except BenchError as error:
+                    count, failed = 0, str(error).partition("\n")[0]
+    return Footprint(tuple(took), tuple(idle), 0, count, grown, size), failed
 
 
 def _grown(system: System, count: int, upstream: Mock) -> int:
