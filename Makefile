@@ -55,11 +55,12 @@ system:
 	$(call installed,initdb,postgresql)
 	$(call installed,chromium,chromium fonts-inter fonts-dejavu-core)
 
+# Bytecode is kept, whatever the machine says: two processes rewrite 600 files of tests, and many gateways are started.
 test: $(VENV)/.dev system  ## run every test but those of the real model (TESTS=path to choose)
-	$(BIN)/python -m pytest -m "not real" -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not real" -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-real: $(VENV)/.dev .tools/.local-model .tools/.clients  ## run the tests of a real model and real clients (890 MB, fetched once)
-	$(BIN)/python -m pytest -m real $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m real $(TESTS)
 
 .tools/.local-model: requirements/local-model.txt | $(BIN)/python
 	$(PYTHON) -m venv .tools/local-model
