@@ -11,10 +11,8 @@ from gateway.state.claims import (
     NEVER_S,
     SLACK,
     bucket_wait,
-    forgotten_in,
     full_in,
     lease_wait,
-    level_now,
     quota_wait,
     refuse_twice,
     whole,
@@ -46,8 +44,11 @@ class _Shelf:
     def sweep(self) -> None:
         """Forget what is over, now and then."""
         self.writes += 1
-        if self.writes % SWEEP_EVERY:
-            return
+        if self.writes % SWEEP_EVERY == 0:
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what is over."""
         now = self.now()
         self.kept = {key: kept for key, kept in self.kept.items() if kept.ends_at > now}
         self.levels = {key: level for key, level in self.levels.items() if level[2] > now}
@@ -156,31 +157,33 @@ class MemoryStore(StateStore):
         if len(claims) > 1:
             refuse_twice(claims)
         shelf, prefix = self._shelf, self._prefix
-        now = shelf.now()
+        now, levels = shelf.now(), shelf.levels
         # As if all were allowed, which they nearly always are; written down when it is known.
         left: list[int] = []
         reset_s: list[float] = []
         after: list[tuple[dict[str, Any], str, Any]] = []
         refused: list[int] = []
         retry_after_s = wait = 0.0
-        for number, claim in enumerate(claims):
+        for claim in claims:
             key = prefix + claim.key
             if type(claim) is Bucket:
-                # `level_of`, `forgotten_in` and `full_in`, written out: called, they cost as much as all the rest.
+                # `level_of` and `full_in`, written out: called, they cost as much as all the rest.
                 amount, burst, rate_per_s = claim.amount, claim.burst, claim.rate_per_s
-                known = shelf.levels.get(key)
+                known = levels.get(key)
                 level = float(burst)
                 if known is not None and known[2] > now:
                     refilled = known[0] + (now - known[1]) * rate_per_s
                     if refilled < level:
                         level = refilled
+                if amount > level:
+                    wait = bucket_wait(claim, level)
+                level -= amount
+                if rate_per_s > 0:
+                    full_s = until_s = (burst - level) / rate_per_s
+                else:
+                    full_s, until_s = 0.0, NEVER_S
                 if amount > 0:
-                    if amount > level:
-                        wait = bucket_wait(claim, level)
-                    level -= amount
-                full_s = (burst - level) / rate_per_s if rate_per_s > 0 else 0.0
-                if amount > 0:
-                    after.append((shelf.levels, key, (level, now, now + (full_s if rate_per_s > 0 else NEVER_S))))
+                    after.append((levels, key, (level, now, now + until_s)))
                 left.append(floor(level + SLACK))
                 reset_s.append(full_s)
             elif type(claim) is Quota:
@@ -202,14 +205,16 @@ class MemoryStore(StateStore):
                 left.append(claim.limit - len(holders))
                 reset_s.append(max(holders.values()) - now)
             if wait:
-                refused.append(number)
+                refused.append(len(left) - 1)
                 retry_after_s, wait = max(retry_after_s, wait), 0.0
         if refused:
             standing = [self._standing(claim, now) for claim in claims]
             return Taken(False, tuple(refused), retry_after_s, *zip(*standing, strict=True))
         for kept, key, value in after:
             kept[key] = value
-        shelf.sweep()
+        shelf.writes += 1
+        if shelf.writes % SWEEP_EVERY == 0:
+            shelf.forget()
         return Taken(True, (), 0.0, tuple(left), tuple(reset_s))
 
     def _standing(self, claim: Claim, now: float) -> tuple[int, float]:
@@ -230,10 +235,12 @@ class MemoryStore(StateStore):
         for claim in claims:
             key = self._prefix + claim.key
             if type(claim) is Bucket:
+                burst, rate_per_s = claim.burst, claim.rate_per_s
                 level = level_of(claim, shelf.levels.get(key), now) - claim.amount
-                if level > claim.burst:
-                    level = float(claim.burst)
-                shelf.levels[key] = (level, now, now + forgotten_in(claim, level))
+                if level > burst:
+                    level = float(burst)
+                until_s = (burst - level) / rate_per_s if rate_per_s > 0 else NEVER_S
+                shelf.levels[key] = (level, now, now + until_s)
             elif type(claim) is Quota:
                 counted, ends_at = counted_of(claim, shelf.kept.get(key), now)
                 if counted or claim.amount > 0:
@@ -261,7 +268,8 @@ def level_of(bucket: Bucket, kept: tuple[float, float, float] | None, now: float
     """Return how full a bucket is; one that nobody remembers is full."""
     if kept is None or kept[2] <= now:
         return float(bucket.burst)
-    return level_now(bucket, kept[0], kept[1], now)
+    level = kept[0] + (now - kept[1]) * bucket.rate_per_s
+    return level if level < bucket.burst else float(bucket.burst)
 
 
 def counted_of(quota: Quota, kept: _Kept | None, now: float) -> tuple[int, float]:

@@ -155,7 +155,7 @@ class RateLimit(Plugin):
             if exchange.parent_id is not None:
                 _count_inside(exchange)
             return None
-        if held.leases:
+        if held.has_leases:
             self._renewed.discard(held)
         corrections = held.corrections(exchange)
         if not corrections or held.store.settle_at_once(corrections):
@@ -208,9 +208,10 @@ class RateLimit(Plugin):
         """Note what has to be settled or let go of when the exchange has ended."""
         held: Held | None = exchange.notes.get("rate_limit")
         if held is None or held.store is not store:
-            held = exchange.notes["rate_limit"] = Held(store)
-        held.add(claims)
-        if held.leases:
+            held = exchange.notes["rate_limit"] = Held(store, claims)
+        else:
+            held.claims += claims
+        if held.has_leases:
             self._renewed.add(held)
             if self._renewing is None or self._renewing.done():
                 self._renewing = asyncio.get_running_loop().create_task(self._renew())
@@ -230,8 +231,7 @@ class RateLimit(Plugin):
 
     def _tell(self, exchange: Exchange, over: list[Over], claims: list[Claim], taken: Taken, is_plain: bool) -> None:
         """Put the limits' headers on the answer. Raises: RateLimited."""
-        anthropic = exchange.dialect.name == "anthropic"
-        if is_plain and not anthropic:
+        if is_plain and exchange.dialect.name != "anthropic":
             write_plain(exchange.headers, over, taken.left, taken.reset_s)
         else:
             standings: list[Standing] = [
@@ -239,7 +239,7 @@ class RateLimit(Plugin):
                 for each, claim, left, reset_s in zip(over, claims, taken.left, taken.reset_s, strict=True)
                 if type(claim) is Bucket
             ]
-            now_s = self.services.clock.time() if anthropic else None
+            now_s = self.services.clock.time() if exchange.dialect.name == "anthropic" else None
             write(exchange.headers, standings, anthropic_at_s=now_s)
         if not taken.allowed:
             limit = over[taken.refused[0]].limit

@@ -39,33 +39,31 @@ class Held:
     """What of an exchange's claims is settled at its end, in which store: tokens, and places. `inside` is what was used
     by children that passed no limit themselves."""
 
-    __slots__ = ("inside", "leases", "store", "tokens")
+    __slots__ = ("claims", "inside", "store")
 
-    def __init__(self, store: StateStore) -> None:
-        self.store = store
-        self.leases: list[Lease] = []
-        self.tokens: list[Bucket] = []
-        self.inside = 0
+    def __init__(self, store: StateStore, claims: list[Claim]) -> None:
+        self.store, self.claims, self.inside = store, claims, 0
 
-    def add(self, claims: Sequence[Claim]) -> None:
-        """Hold these too."""
-        for claim in claims:
-            if type(claim) is Bucket:
-                self.tokens.append(claim)
-            elif type(claim) is Lease:
-                self.leases.append(claim)
+    @property
+    def has_leases(self) -> bool:
+        """Whether any of them has to be renewed."""
+        return Lease in map(type, self.claims)
+
+    @property
+    def leases(self) -> list[Lease]:
+        """The places among them."""
+        return [claim for claim in self.claims if type(claim) is Lease]
 
     def corrections(self, exchange: Exchange) -> list[Claim]:
         """Return what to settle now that `exchange` has ended: tokens to what was used, places left."""
-        corrections: list[Claim] = [*self.leases]
-        if self.tokens:
-            usage = exchange.own_usage
-            used = usage.total_tokens if usage is not None else None
-            if used is None and (exchange.status >= 400 or not exchange.attempts):
-                used = 0
-            if used is not None:
-                used += self.inside
-                for bucket in self.tokens:
-                    if used != bucket.amount:
-                        corrections.append(Bucket(bucket.key, used - bucket.amount, bucket.burst, bucket.rate_per_s))
+        usage = exchange.own_usage
+        used = usage.total_tokens + self.inside if usage is not None else None
+        if used is None and (exchange.status >= 400 or not exchange.attempts):
+            used = self.inside
+        corrections: list[Claim] = []
+        for claim in self.claims:
+            if type(claim) is not Bucket:
+                corrections.append(claim)
+            elif used is not None and used != claim.amount:
+                corrections.append(Bucket(claim.key, used - claim.amount, claim.burst, claim.rate_per_s))
         return corrections
