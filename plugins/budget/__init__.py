@@ -34,6 +34,7 @@ from gateway.plugin import (
 from .following import BYTES_PER_TOKEN, RESERVED_TOKENS, follow
 from .money import Budget, Period, nano, period_of
 from .remaining import over, remaining
+from .reserved import Reserved, reserved_of, settle
 
 UNBOUNDED_TOKENS = 1_000_000
 """What a request that does not say may have for an answer."""
@@ -42,16 +43,6 @@ REBUILDING_S = 30.0
 LOOK_AGAIN_S = 0.02
 MOST_REMEMBERED = 20_000
 ZERO = Decimal(0)
-NOTHING: Mapping[str, int] = {}
-
-
-class Reserved:
-    """What an exchange has reserved of one budget, in billionths of a dollar, and in which store."""
-
-    __slots__ = ("budget", "nano_usd", "period", "store")
-
-    def __init__(self, budget: Budget, period: Period, store: StateStore) -> None:
-        self.budget, self.period, self.store, self.nano_usd = budget, period, store, 0
 
 
 class BudgetPlugin(Plugin):
@@ -149,7 +140,7 @@ class BudgetPlugin(Plugin):
             raise TargetSkipped(unpriced.message, instead=unpriced)
         if not most:  # free: nothing to reserve, and no budget is too far spent for it
             return await call_next(attempt)
-        before = _reserved(exchange)
+        before = reserved_of(exchange)
         left = await self._reserve(exchange, budgets, most)
         if exchange.request.stream and asked > RESERVED_TOKENS and left is not None:
             whole = self._bound(attempt.target, exchange, asked)
@@ -167,18 +158,19 @@ class BudgetPlugin(Plugin):
                 await self._give_back(exchange, before)
             raise
 
-    async def finish(self, exchange: Exchange) -> None:
+    def finish(self, exchange: Exchange) -> Awaitable[None] | None:
         """Settle what was reserved to what was spent."""
         held: dict[str, Reserved] | None = exchange.notes.pop("budget", None)
         if not held:
-            return
+            return None
         spent, now = nano(exchange.own_cost_usd or ZERO), self.services.clock.time()
+        later: list[tuple[StateStore, Quota]] = []
         for each in held.values():
             if spent != each.nano_usd:
-                try:
-                    await each.store.settle([each.budget.quota(each.period, now, spent - each.nano_usd)])
-                except StateLost:
-                    pass  # what was reserved stands; the ledger knows better when the state is rebuilt
+                correction = each.budget.quota(each.period, now, spent - each.nano_usd)
+                if not each.store.settle_at_once([correction]):
+                    later.append((each.store, correction))
+        return settle(later) if later else None
 
     # --- who ---------------------------------------------------------------------------------------
 
@@ -226,10 +218,13 @@ class BudgetPlugin(Plugin):
             for budget, period, quota in zip(budgets, periods, quotas, strict=True):
                 if quota.key not in self._rebuilt:
                     await self._rebuild(budget, period, quota)
-        taken = await store.take(quotas)
+        taken = store.take_at_once(quotas) or await store.take(quotas)
         left: Sequence[int] = taken.left
         if may_be_forgotten:
-            left = await self._looked_again(taken, budgets, periods, quotas)
+            for each_left, quota in zip(left, quotas, strict=True):
+                if is_fresh(each_left, quota, taken):
+                    left = await self._looked_again(taken, budgets, periods, quotas)
+                    break
         tightest = left[0] if len(left) == 1 else min(left)
         if not taken.allowed or tightest < 0:
             refused = [*taken.refused, *(number for number, each in enumerate(left) if each < 0)]
@@ -251,8 +246,8 @@ class BudgetPlugin(Plugin):
         """Return what is left of each, the ledger asked again about a sum that is as nobody had ever taken from it."""
         left = list(taken.left)
         for number, (budget, period, quota) in enumerate(zip(budgets, periods, quotas, strict=True)):
-            is_fresh = left[number] == quota.limit - (quota.amount if taken.allowed else 0)
-            if is_fresh and quota.key in self._rebuilt and await self._rebuild(budget, period, quota):
+            fresh = is_fresh(left[number], quota, taken)
+            if fresh and quota.key in self._rebuilt and await self._rebuild(budget, period, quota):
                 left[number] = (await self.services.state.take([replace(quota, amount=0)])).left[0]
         return left
 
@@ -314,6 +309,6 @@ def _prompt_bytes(exchange: Exchange) -> int:
     return len(msgspec.json.encode(exchange.chat)) if exchange.chat_changed else len(exchange.request.body)
 
 
-def _reserved(exchange: Exchange) -> Mapping[str, int]:
-    held: dict[str, Reserved] | None = exchange.notes.get("budget")
-    return {name: each.nano_usd for name, each in held.items()} if held else NOTHING
+def is_fresh(left: int, quota: Quota, taken: Taken) -> bool:
+    """Return whether a sum is as if nobody had taken from it before."""
+    return left == quota.limit - (quota.amount if taken.allowed else 0)
