@@ -39,6 +39,11 @@ class LiveStream:
     and `fail(error, tail)` when it cannot be.
     """
 
+    __slots__ = (
+        "_client", "_closed", "_done", "_held", "_held_bytes", "_last_at", "_lease", "_loop", "_now", "_over", "_raw",
+        "_response", "_seen_event", "_tail", "_timer", "_waiting", "_wrote_at", "attempt", "chain",
+        "content", "dialect", "error", "exchange", "ready",
+    )  # fmt: skip
     speaks = True
     """Whether keep-alives and error events may stand between its bytes."""
 
@@ -66,7 +71,7 @@ class LiveStream:
         self._client: ClientStream | None = None
         self._raw: asyncio.Transport | None = None  # the client's, while whole HTTP chunks may go there as they are
         self._now = loop.time
-        self._started_at = self._last_at = self._wrote_at = loop.time()
+        self._last_at = self._wrote_at = loop.time()
         self._seen_event = not self.speaks
         self._timer: asyncio.TimerHandle | None = None
 

@@ -31,6 +31,11 @@ MOST_LESSONS = 16
 class VerbatimStream(LiveStream):
     """Same bytes out as in: whole events up to and including the one terminator, nothing after it."""
 
+    __slots__ = (
+        "_asked_usage", "_echo", "_framer", "_known", "_learned_at", "_lessons", "_parser", "_said", "_scanner",
+        "_show", "_usual",
+    )  # fmt: skip
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._framer = self.dialect.framer()
