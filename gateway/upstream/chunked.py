@@ -11,7 +11,8 @@ _MOST_HEADS = 4096
 def head_of_whole(size: int) -> bytes:
     """Return the size line, as servers write it, that a segment of `size` bytes begins with when it is one whole chunk
     and nothing else; a line that no segment begins with where there is none."""
-    for digits in range(1, 17):
+    most = len(f"{size:x}")
+    for digits in (most, most - 1):
         held = size - digits - 4
         if held > 0 and len(f"{held:x}") == digits:
             head = b"%x\r\n" % held
