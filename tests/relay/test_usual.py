@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +146,21 @@ async def test_a_usual_event_that_ends_a_longer_one_waits_for_its_beginning() ->
         async with running_gateway(CONFIG.format(url=upstream.url, ledger="none")) as gateway:
             got = await ask(gateway, "/v1/chat/completions")
             assert got == b"".join([*events[:3], b"data: {}\n", *events[2:]])
+
+
+async def test_a_reader_who_pauses_among_usual_events_gets_them_all() -> None:
+    first, *_, stop, done = chat()
+    events = [first, *([chat_event(b"x" * 3500)] * 3000), stop, done]
+    pieces = [HEAD, *map(chunk, events), b"0\r\n\r\n"]
+    async with ScriptedUpstream([Send(b"".join(pieces), cuts=edges(pieces, 0))]) as upstream:
+        async with running_gateway(CONFIG.format(url=upstream.url, ledger="none")) as gateway:
+            body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}'
+            async with gateway.session.post(gateway.url + "/v1/chat/completions", data=body) as response:
+                connection = next(iter(gateway.server._acceptor.open))
+                async with asyncio.timeout(20):
+                    while not connection.writing_paused:
+                        await asyncio.sleep(0)
+                    assert await response.read() == b"".join(events)
 
 
 @pytest.mark.parametrize(
