@@ -50,7 +50,7 @@ def test_another_python_is_compared_with_the_nearest_and_twice_as_much_is_let_pa
     slower = {name: cost * 1.25 for name, cost in TODAY.items()}
     assert run(tmp_path, kept, slower) == 0
     assert (
-        f"no figures for Python {guard.python()} yet: compared with 3.1's, and 30% is let pass"
+        f"no figures for Python {guard.python()} yet: compared with 3.1's, and 40% is let pass"
         in capsys.readouterr().out
     )
     assert run(tmp_path, {guard.python(): kept["3.1"]}, slower, slower) == 1
