@@ -72,7 +72,8 @@ class Chain:
     async def identify(self, request: ClientRequest) -> Principal | None:
         """Return the first principal a plugin names. Raises: GatewayError, what a plugin refuses with."""
         for identify in self.identifiers:
-            principal = await identify(request)
+            found = identify(request)
+            principal = found if found is None or isinstance(found, Principal) else await found
             if principal is not None:
                 return principal
         return None

@@ -261,7 +261,7 @@ class Exchange:
     def chat(self) -> ChatRequest:
         """The request in neutral words, parsed when first read. Raises: BadRequest."""
         if self._chat is None:
-            fields = self.request.fields
+            fields = self.request.members
             self._chat = self.dialect.parse_request(self.request.body if fields is None else _encode(fields))
         return self._chat
 

@@ -93,15 +93,18 @@ class ClientRequest:
     is what goes upstream, so a plugin may set or delete members. `upstream_path` is what a path route's `**`
     matched. `http` is aiohttp's own request, None in process. `credential_header` is set by the plugin that knew the
     caller by it: it never goes upstream. `memo` holds what was found out of a head that comes again on its connection.
+    `members` are the `fields` for who only reads them; `is_as_sent` says that nobody else has had them, and that the
+    body holds them one after the other with nothing between.
     """
 
     __slots__ = (
         "body",
         "credential_header",
         "endpoint",
-        "fields",
         "headers",
         "http",
+        "is_as_sent",
+        "members",
         "memo",
         "method",
         "model",
@@ -128,16 +131,27 @@ class ClientRequest:
         self.remote, self.secure, self.http = remote, secure, http
         self.endpoint: Endpoint | None = None
         self.body: bytes = b""
-        self.fields: dict[str, Raw] | None = None
+        self.members: dict[str, Raw] | None = None
+        self.is_as_sent = False
         self.model: str = ""
         self.stream = False
         self.upstream_path = ""
         self.credential_header = ""
         self.memo: dict[Any, Any] | None = None
 
+    @property
+    def fields(self) -> dict[str, Raw] | None:
+        """The body's top-level members, to read and to change."""
+        self.is_as_sent = False  # whoever has them may change them
+        return self.members
+
+    @fields.setter
+    def fields(self, members: dict[str, Raw] | None) -> None:
+        self.members, self.is_as_sent = members, False
+
     def answer_tokens(self, otherwise: int) -> int:
         """Return how many tokens the request lets its answer have, `otherwise` when it does not say."""
-        fields = self.fields or {}
+        fields = self.members or {}
         for name in ANSWER_TOKENS:
             if name in fields:
                 try:

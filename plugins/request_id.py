@@ -47,7 +47,7 @@ class RequestId(Plugin):
         self._header: str = options["header"].lower()
         self._accept: bool = options["accept"]
 
-    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+    def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Awaitable[Reply]:
         """Settle the id before anything else uses it."""
         if exchange.parent_id is not None:  # a step goes by its parent's
             pass
@@ -61,4 +61,4 @@ class RequestId(Plugin):
                 exchange.id = given
         if self._header != "x-request-id":
             exchange.headers[self._header] = exchange.id
-        return await call_next(exchange)
+        return call_next(exchange)

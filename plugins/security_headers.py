@@ -13,9 +13,9 @@ OVER_HTTPS = "max-age=31536000; includeSubDomains"
 class SecurityHeaders(Plugin):
     """On every answer, errors too. Strict-Transport-Security only when the client's side is https."""
 
-    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+    def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Awaitable[Reply]:
         """Put the headers on whatever the answer will be."""
         exchange.headers.update(ALWAYS)
         if exchange.request.secure:
             exchange.headers["Strict-Transport-Security"] = OVER_HTTPS
-        return await call_next(exchange)
+        return call_next(exchange)

@@ -45,7 +45,7 @@ class TimeoutsPlugin(Plugin):
             total_s=options["total"],
         )
 
-    async def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
+    def handle(self, exchange: Exchange, call_next: Callable[[Exchange], Awaitable[Reply]]) -> Awaitable[Reply]:
         """Set the exchange's times; the core keeps to them."""
         exchange.timeouts = self._timeouts
-        return await call_next(exchange)
+        return call_next(exchange)

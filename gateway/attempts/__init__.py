@@ -67,7 +67,10 @@ class Attempts:
             return self._go(as_edited(exchange, exchange.origin))
         if self._shadow is not None:
             self._shadow.cast(exchange)
-        return self._go_with_keep_alive(exchange) if exchange.request.stream else self._go(exchange)
+        if exchange.request.stream:
+            return self._go_with_keep_alive(exchange)
+        candidate = self._available.only_one()
+        return self._go(exchange) if candidate is None else self._once(exchange, candidate)
 
     def only(self, target: str) -> Attempts | None:
         """Return the attempts of the same route at one of its targets alone, without hedge and shadow; None when that
@@ -79,8 +82,26 @@ class Attempts:
         alone._available, alone._hedging, alone._shadow = available, None, None
         return alone
 
-    async def _go(self, exchange: Exchange) -> Reply:
-        order = self._available.order(exchange)
+    async def _once(self, exchange: Exchange, candidate: Candidate) -> Reply:
+        """Try the one candidate there is: a plain request, which nobody hedges. What follows a failure is `_go`'s."""
+        attempt = self.begin(exchange, candidate)
+        try:
+            reply = await self._try(attempt)
+        except (TargetSkipped, UpstreamError) as error:
+            self._failed(attempt, error)
+            return await self._go(exchange, error)
+        except BaseException as error:
+            self._failed(attempt, error)
+            raise
+        now = exchange.deadline.now()
+        if type(reply.body) is bytes:
+            attempt.end(now)
+        attempt.health.answered(now - attempt.started_at_s, stream=False)
+        return reply
+
+    async def _go(self, exchange: Exchange, failed: TargetSkipped | UpstreamError | None = None) -> Reply:
+        """Try until one answers. `failed` is what a first try of the only candidate has ended with already."""
+        order = self._available.order(exchange) if failed is None else self._available.listed
         candidate = order[0]
         plan: Plan | None = None
         repeated = False
@@ -93,6 +114,9 @@ class Attempts:
         while True:
             race: Race | None = None
             try:
+                if failed is not None:
+                    error, failed = failed, None
+                    raise error
                 if hedging is None or (wait_s := hedging.wait_s(candidate)) is None:
                     reply = await self.run_one(self.begin(exchange, candidate))
                 else:
@@ -135,24 +159,29 @@ class Attempts:
 
     async def run_one(self, attempt: Attempt) -> Reply:
         """Make one attempt. Raises: TargetSkipped, UpstreamError and what else may end an exchange."""
-        exchange, health = attempt.exchange, attempt.health
+        exchange = attempt.exchange
         try:
             reply = await self._try(attempt)
         except BaseException as error:
-            attempt.end(exchange.deadline.now())
-            if isinstance(error, TargetSkipped):  # no try: nothing was sent
-                health.attempts -= 1
-                exchange.attempts.remove(attempt)
-                tell(exchange, exchange.attempts[-1] if exchange.attempts else None)
-            elif isinstance(error, GatewayError):
-                attempt.error = error
-                health.failures += isinstance(error, UpstreamError)
+            self._failed(attempt, error)
             raise
         now = exchange.deadline.now()
         if isinstance(reply.body, bytes | Whole):
             attempt.end(now)
-        health.answered(now - attempt.started_at_s, stream=exchange.request.stream)
+        attempt.health.answered(now - attempt.started_at_s, stream=exchange.request.stream)
         return reply
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> None:
+        """Note how an attempt ended that has no answer to relay."""
+        exchange, health = attempt.exchange, attempt.health
+        attempt.end(exchange.deadline.now())
+        if isinstance(error, TargetSkipped):  # no try: nothing was sent
+            health.attempts -= 1
+            exchange.attempts.remove(attempt)
+            tell(exchange, exchange.attempts[-1] if exchange.attempts else None)
+        elif isinstance(error, GatewayError):
+            attempt.error = error
+            health.failures += isinstance(error, UpstreamError)
 
     async def _may_go_on(self, exchange: Exchange, plan: Plan, *, first: bool) -> bool:
         """Wait as a repetition must, the exchange's `first` or a further one; False when time or the budget do not

@@ -14,7 +14,7 @@ def as_edited(exchange: Exchange, origin: Origin) -> Exchange:
     A child is sent as the chat it was made of, which says more than any dialect; an edit must not be lost for that.
     Raises: BadRequest when what the edit left cannot be read.
     """
-    fields = exchange.request.fields
+    fields = exchange.request.members
     if fields is not None and exchange.chat is origin.chat and fields != origin.fields:
         exchange.chat = exchange.dialect.parse_request(msgspec.json.encode(fields))
     return exchange

@@ -82,7 +82,7 @@ def rendered_embeddings(attempt: Attempt, provider: Provider, endpoint: Endpoint
     exchange = attempt.exchange
     return embeddings.render_request(
         endpoint.name,
-        exchange.request.fields or {},
+        exchange.request.members or {},
         model_for(exchange, attempt.target),
         for_ollama=provider.dialect == "ollama",
     )
@@ -92,7 +92,7 @@ def embedded(exchange: Exchange, endpoint: Endpoint, body: bytes, *, native: boo
     """Return an embedding answer as the client asked for it, and note what it cost. Raises: UpstreamError."""
     exchange.usage = embeddings.usage(body) or exchange.usage
     request = exchange.request
-    base64 = endpoint.name == OPENAI and embeddings.wants_base64(request.fields)
+    base64 = endpoint.name == OPENAI and embeddings.wants_base64(request.members)
     if native:
         return embeddings.in_base64(body) if base64 and b'"embedding"' in body else body
     if endpoint.name == OPENAI:

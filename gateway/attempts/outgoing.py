@@ -59,7 +59,7 @@ def native_body(attempt: Attempt, *, wants_usage: bool = False) -> bytes:
     """
     exchange, target = attempt.exchange, attempt.target
     request = exchange.request
-    fields = request.fields
+    fields = request.members
     if fields is None:
         kind = request.headers.get("content-type", "")
         if request.model and target.model != "*" and kind.lower().startswith("multipart/"):
@@ -166,7 +166,7 @@ def headers_for(
     """Return every header of the upstream request but `host` and the framing."""
     exchange = attempt.exchange
     client = exchange.request.headers
-    is_json = exchange.request.fields is not None
+    is_json = exchange.request.members is not None
     taken = exchange.request.credential_header
     headers = client_headers(client, provider, is_json=is_json, taken=taken) if native else []
     if "anthropic-beta" in client and provider.dialect not in ("anthropic", "echo"):

@@ -70,6 +70,16 @@ class Available:
         return alone
 
     @property
+    def listed(self) -> Sequence[Candidate]:
+        """All that is available, as the configuration has it."""
+        return self._as_listed
+
+    def only_one(self) -> Candidate | None:
+        """Return the candidate where there is one alone and no operator holds any; None leaves it to `order`."""
+        holds = self._holds
+        return self._as_listed[0] if self._is_settled and holds is not None and not holds.names else None
+
+    @property
     def is_empty(self) -> bool:
         """Whether no target is available at all."""
         return not self._as_listed

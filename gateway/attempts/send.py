@@ -11,6 +11,7 @@ from gateway.attempts import foreign
 from gateway.attempts.answer import Answers, Sent
 from gateway.attempts.elsewhere import made_here, path_elsewhere, rendered_embeddings
 from gateway.attempts.outgoing import headers_for, joined, model_for, must_be_rendered, native_body, rendered_body
+from gateway.attempts.short import Short
 from gateway.attempts.written import MOST_KEPT, learn
 from gateway.chain import Chain
 from gateway.dialects.protocol import Dialect
@@ -20,11 +21,12 @@ from gateway.exchange import LONG_BYTES, Attempt, Exchange, Reply, Whole
 from gateway.plugin import Clock, Log
 from gateway.relay.passing import passing_of
 from gateway.secret import Secret
+from gateway.upstream.direct import DirectTransport
 from gateway.upstream.head import head_bytes
 from gateway.upstream.keys import CREDENTIAL_STATUSES, Keys
 from gateway.upstream.provider import Provider
 from gateway.upstream.repeated import conceal
-from gateway.upstream.transport import UpstreamRequest
+from gateway.upstream.transport import UpstreamRequest, UpstreamResponse
 
 NATIVE_DIALECT = {
     "openai": "openai_chat",
@@ -62,11 +64,18 @@ class Sender:
         self._tells_steps = log.is_enabled("debug")
         self._number = next(_numbers)
         self._answers = Answers(chain, clock, most_decoded_bytes)
+        watched = chain.observers or chain.transformers
+        self._short = None if self._tells_steps or watched else Short(self._number, self._send_long, self.judged)
 
     def send(self, attempt: Attempt) -> Awaitable[Reply]:
         """Try `attempt.target`, each usable key once. Raises: UpstreamError, GatewayError."""
         provider = attempt.target.provider
         keys = self._keys.get(provider.name)
+        if self._short is not None and (answer := self._short.answer(attempt, provider, keys)) is not None:
+            return answer
+        return self._send_long(attempt, provider, keys)
+
+    def _send_long(self, attempt: Attempt, provider: Provider, keys: Keys | None) -> Awaitable[Reply]:
         if keys is None:
             return self._send_with(attempt, provider, None, 0, None)
         model = model_for(attempt.exchange, attempt.target)
@@ -130,6 +139,13 @@ class Sender:
             if not request.is_sent and not isinstance(error, UpstreamError):
                 attempt.sent_at_s = None  # given up before there was a connection
             raise
+        return await self.judged(attempt, Sent(attempt, provider, dialect, native, lease), keys, number, response)
+
+    async def judged(
+        self, attempt: Attempt, sent: Sent, keys: Keys | None, number: int, response: UpstreamResponse
+    ) -> Reply:
+        """Return the answer, learning from its head what it says of the key. Raises: UpstreamError."""
+        exchange, provider = attempt.exchange, sent.provider
         if self._tells_steps:
             self._log.debug(
                 "upstream_head",
@@ -151,18 +167,18 @@ class Sender:
                 pause_s = keys.learn(number, model, status, response.headers, attempt.started_at_s)
                 if pause_s:
                     self._note_rest(attempt, status, number, pause_s)
-            if native and passing is not None and (reply := self._answers.at_once(attempt, passing, response)):
+            if sent.native and passing is not None and (reply := self._answers.at_once(attempt, passing, response)):
                 return reply
-            reply = await self._answers.judge(Sent(attempt, provider, dialect, native, lease), response)
+            reply = await self._answers.judge(sent, response)
             handed_over = not isinstance(reply.body, bytes | Whole)
             return reply
         except UpstreamError as error:
-            conceal(error, provider, client.headers)
+            conceal(error, provider, exchange.request.headers)
             raise
         finally:
             if not handed_over:
-                attempt.received_at_s = attempt.received_at_s or now()
-                await lease.__aexit__(None, None, None)
+                attempt.received_at_s = attempt.received_at_s or exchange.deadline.now()
+                await sent.lease.__aexit__(None, None, None)
 
     async def _prepared(
         self, attempt: Attempt, provider: Provider, number: int, key: Secret | None, path: str, *, native: bool
@@ -215,7 +231,7 @@ class Sender:
         memo = client.memo
         if (
             memo is None
-            or client.fields is None
+            or client.members is None
             or exchange.chat_changed
             or exchange.dropped
             or attempt.request_headers
@@ -247,16 +263,29 @@ class Sender:
         exchange, tail = attempt.exchange, provider.transport.request_tail
         client = exchange.request
         memo, query = client.memo, client.query
-        if memo is None or tail is None or query or attempt.request_headers or client.fields is None:
+        if memo is None or tail is None or query or attempt.request_headers or client.members is None:
             return
         if exchange.dialect.name in foreign.LEFT_OUT or request.method != "POST":
             return
         request.head = head_bytes(request, tail)
         written = learn(request.head, exchange.id)
         if written is not None:
+            written.is_short = self._is_short(exchange, provider)
             if len(memo) >= MOST_KEPT:
                 memo.clear()
             memo[self._number, provider.name, number, client.credential_header] = written
+
+    def _is_short(self, exchange: Exchange, provider: Provider) -> bool:
+        """Return whether requests under this head may go the shortest way: see `short`."""
+        endpoint, keys, route = exchange.request.endpoint, self._keys.get(provider.name), exchange.route
+        return (
+            endpoint is not None
+            and endpoint.is_read
+            and isinstance(provider.transport, DirectTransport)
+            and not provider.quirks.get("think_tags")
+            and (keys is None or len(keys.credentials) == 1)
+            and (route is None or route.model_echo != "requested")
+        )
 
     async def _without_reasoning(self, exchange: Exchange, body: bytes, dialect: str) -> bytes:
         """Return the body without what another provider signed, and say that it was left out."""

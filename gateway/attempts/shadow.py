@@ -149,7 +149,7 @@ def copy_of(exchange: Exchange) -> Exchange:
         request.method, request.path, request.query, request.headers, remote=request.remote, secure=request.secure
     )
     twin.endpoint, twin.body, twin.model, twin.stream = request.endpoint, request.body, request.model, request.stream
-    twin.fields = None if request.fields is None else dict(request.fields)
+    twin.fields = None if request.members is None else dict(request.members)
     twin.upstream_path = request.upstream_path
     clock = exchange.deadline.now
     now = clock()

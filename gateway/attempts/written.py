@@ -15,12 +15,13 @@ MOST_KEPT: Final = 16
 
 
 class WrittenHead:
-    """A head but for what differs. `traced`: the gateway makes its trace out of the id."""
+    """A head but for what differs. `traced`: the gateway makes its trace out of the id. `is_short`: see `short`."""
 
-    __slots__ = ("_after", "_before", "_traced")
+    __slots__ = ("_after", "_before", "_traced", "is_short")
 
     def __init__(self, before: bytes, after: bytes, *, traced: bool) -> None:
         self._before, self._after, self._traced = before, after, traced
+        self.is_short = False
 
     def head(self, request_id: str, length: int) -> bytes | None:
         """Return the head of a request; None for an id that is not one line of ASCII."""

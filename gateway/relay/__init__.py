@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
-from gateway.errors import GatewayError, InternalError, Unavailable, UpstreamError
+from gateway.errors import GatewayError, Unavailable, UpstreamError
 from gateway.exchange import Exchange, Reply
 from gateway.relay.client import ClientStream
 from gateway.relay.passing import Passing
@@ -37,14 +37,7 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_
 
     Raises: ConnectionError or CancelledError when the client left; the live source is closed in any case.
     """
-    passing, body = reply.passed, reply.body
-    if type(passing) is Passing and type(body) is bytes and keep_alive and http.version == HttpVersion11:
-        sent = send_passing(http, exchange, passing, body)
-        if sent is not None:
-            if http.protocol.writing_paused:
-                await http.writer.drain()
-            return cast(web.StreamResponse, sent)
-    headers = reply.headers
+    headers, body = reply.headers, reply.body
     headers.update(exchange.headers)
     headers["x-request-id"] = headers["request-id"] = exchange.id
     if exchange.route is not None:
@@ -61,24 +54,31 @@ async def respond(exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_
         await source.close()
 
 
-def send_passing(http: web.BaseRequest, exchange: Exchange, passing: Passing, body: bytes) -> Sent | None:
-    """Write an answer whose head is known but for its values; None, with nothing written, where it has to be put
-    together. Raises: ConnectionResetError when the client is gone, InternalError."""
-    added = exchange.headers
-    template = passing.template((*added,))
-    if template is None or http.method == "HEAD":
+def respond_at_once(
+    exchange: Exchange, reply: Reply, http: web.BaseRequest, keep_alive: bool
+) -> web.StreamResponse | None:
+    """Write an answer whose head is known but for its values, to a client that takes what it gets; None, with nothing
+    written, for any other. Raises: ConnectionResetError when the client is gone."""
+    passing, body, added = reply.passed, reply.body, exchange.headers
+    if type(passing) is not Passing or type(body) is not bytes or not keep_alive:
         return None
-    transport = http.transport
+    template = passing.template((*added,))
+    transport, protocol = http.transport, http.protocol
+    if template is None or protocol.writing_paused or http.method == "HEAD" or http.version != HttpVersion11:
+        return None
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client left before its answer")
     id = exchange.id
-    head = template.text % (*added.values(), id, id, server_timing(exchange), len(body), http_date())
-    # SECURITY: one line more than was meant is a header, or an answer, that somebody smuggled in.
-    if head.count("\n") != template.lines or head.count("\r") != template.lines or "\0" in head:
-        raise InternalError("the answer's headers hold a line break or NUL")
+    values = (*added.values(), id)
+    try:  # SECURITY: a line break in one would be a header, or an answer, that somebody smuggled in.
+        if not "".join(values).isprintable():
+            return None
+    except TypeError:  # a plugin's, which is no text
+        return None
+    head = template % (*values, id, server_timing(exchange), len(body), http_date())
     transport.write(head.encode("utf-8", "surrogateescape") + body)
-    http.protocol.begun = True  # type: ignore[attr-defined]  # a Connection: see there
-    return Sent(200, True)
+    protocol.begun = True  # type: ignore[attr-defined]  # a Connection: see there
+    return cast(web.StreamResponse, Sent(200, True))
 
 
 def error_reply(exchange: Exchange, error: GatewayError) -> Reply:

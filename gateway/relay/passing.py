@@ -6,6 +6,7 @@ filled in with what differs, in a tenth of the time that joining it header by he
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from multidict import CIMultiDict
@@ -17,19 +18,10 @@ MOST_TEMPLATES: Final = 64
 _OWN: Final = ("x-request-id", "request-id", "server-timing")
 _LAST: Final = "".join(f"{name}: %s\r\n" for name in _OWN) + "content-length: %d\r\ndate: %s\r\n\r\n"
 _NEVER: Final = frozenset((*_OWN, "content-length", "date", "connection", "transfer-encoding"))
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _JSON_TYPES: Final = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 )
-
-
-class Template:
-    """The head of an answer to fill in by `%`: the values of the gateway's headers, the request's id twice, what took
-    how long, the body's length, the date. A head of it has `lines` lines."""
-
-    __slots__ = ("lines", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text, self.lines = text, text.count("\n")
 
 
 class Passing:
@@ -44,7 +36,7 @@ class Passing:
         self._head = head
         self._text = "".join(f"{name}: {value}\r\n" for name, value in passing.items()).replace("%", "%%")
         self._names = frozenset(name.lower() for name in passing)
-        self._templates: dict[tuple[str, ...], Template | None] = {}
+        self._templates: dict[tuple[str, ...], str | None] = {}
         kind = headers.get("content-type", "").lower()
         self.is_json = kind in _JSON_TYPES and "content-encoding" not in headers
         self.has_limits = any("ratelimit" in name.lower() for name in headers)
@@ -53,9 +45,10 @@ class Passing:
         """Return the headers that pass, the caller's to change."""
         return for_client(self._head.headers)
 
-    def template(self, names: tuple[str, ...]) -> Template | None:
-        """Return the head of an answer to which the gateway adds headers of these `names`; None where one of them takes
-        the place of another."""
+    def template(self, names: tuple[str, ...]) -> str | None:
+        """Return the head of an answer to which the gateway adds headers of these `names`, to fill in by `%`: their
+        values, the request's id twice, what took how long, the body's length, the date. None where one takes the place
+        of another."""
         try:
             return self._templates[names]
         except KeyError:
@@ -64,12 +57,14 @@ class Passing:
             made = self._templates[names] = self._made(names)
             return made
 
-    def _made(self, names: tuple[str, ...]) -> Template | None:
+    def _made(self, names: tuple[str, ...]) -> str | None:
         lowered = {name.lower() for name in names}
         if len(lowered) < len(names) or lowered & self._names or lowered & _NEVER:
             return None
+        if not all(map(_NAME.fullmatch, names)):
+            return None
         added = "".join(f"{name}: ".replace("%", "%%") + "%s\r\n" for name in names)
-        return Template(f"HTTP/1.1 200 OK\r\n{self._text}{added}{_LAST}")
+        return f"HTTP/1.1 200 OK\r\n{self._text}{added}{_LAST}"
 
 
 def passing_of(head: AnswerHead) -> Passing | None:

@@ -86,7 +86,7 @@ class Accounts:
             exchange.cost_usd = ZERO
 
     def _price(self, exchange: Exchange, attempt: Attempt, usage: Usage, prices: Prices) -> None:
-        provider, fields = attempt.target.provider, exchange.request.fields
+        provider, fields = attempt.target.provider, exchange.request.members
         tells = self._log.is_enabled("debug")
         if provider.free and not tells:
             return

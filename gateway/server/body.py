@@ -143,7 +143,9 @@ def decode(request: ClientRequest, endpoint: Endpoint) -> None:
             return
         if endpoint.kind == "pass" and not request.body:
             return
-    fields = request.fields = top_level(request.body)
+    body = request.body
+    fields, request.is_as_sent = top_level(body)
+    request.members = fields
     model = fields.get("model")
     if model is None and endpoint.name == "ollama_show" and "name" in fields:
         model = fields["model"] = fields.pop("name")  # what older clients call it, LiteLLM among them (November 2026)
@@ -170,8 +172,9 @@ def decode(request: ClientRequest, endpoint: Endpoint) -> None:
         raise BadRequest("`messages` must be a list", param="messages")
 
 
-def top_level(body: bytes) -> dict[str, Raw]:
-    """Return the members of a JSON object as raw bytes. Raises: BadRequest for anything else.
+def top_level(body: bytes) -> tuple[dict[str, Raw], bool]:
+    """Return the members of a JSON object as raw bytes, and whether they are all of it, one after the other with
+    nothing between. Raises: BadRequest for anything else.
 
     Cheap when nothing is odd: a body that is exactly as long as its members written again can hide no second copy,
     white space apart; otherwise its keys are looked at one by one.
@@ -182,7 +185,9 @@ def top_level(body: bytes) -> dict[str, Raw]:
         raise BadRequest(f"the body is not a JSON object: {error}") from None
     except RecursionError:
         raise BadRequest("the body is not usable JSON: it is nested too deeply") from None
-    if len(_encode(fields)) != len(body):
+    # With white space between them, a name twice or an escape in one it is longer.
+    is_compact = sum(map(len, fields)) + sum(map(len, fields.values())) + 4 * len(fields) + 1 == len(body)
+    if not is_compact and len(_encode(fields)) != len(body):
         _refuse_second_spellings(body, fields)
     if not _WELL_SPELT.issuperset(fields):
         for name in fields.keys() - _WELL_SPELT:
@@ -191,7 +196,7 @@ def top_level(body: bytes) -> dict[str, Raw]:
                     f"the body spells `{name.casefold()}` as `{name}`; servers differ on what that means",
                     param=name.casefold(),
                 )
-    return fields
+    return fields, is_compact
 
 
 def _refuse_second_spellings(body: bytes, fields: dict[str, Raw]) -> None:

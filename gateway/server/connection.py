@@ -36,13 +36,13 @@ LINGER_S = 1.0
 class Connection(RequestHandler):
     """A client connection with a header timeout, a write timeout, and word of its client's reading pace.
 
-    `begun` is set once bytes of the answer to a quick request are out; `finishing` while an exchange tells its plugins
-    how it ended: a client that leaves just then cancels nothing.
+    `task` serves the quick requests; `begun` is set once bytes of the answer to one are out; `finishing` while an
+    exchange tells its plugins how it ended: a client that leaves just then cancels nothing.
     """
 
     __slots__ = (
-        "_asked", "_get_limits", "_head", "_head_timer", "_known", "_later", "_malformed", "_quick", "_refuse", "_rest",
-        "_serve", "_wire", "_write_timer", "begun", "finishing", "on_flow",
+        "_asked", "_get_limits", "_head", "_head_timer", "_known", "_later", "_malformed", "_refuse", "_rest", "_serve",
+        "_wire", "_write_timer", "begun", "finishing", "on_flow", "task",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +58,7 @@ class Connection(RequestHandler):
         self._get_limits = limits
         self._refuse = refuse
         self._serve = serve
-        self._quick: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._asked: quick.Quick | None = None
         self._rest: asyncio.Future[None] | None = None
         self._known: Head | None = None
@@ -117,8 +117,8 @@ class Connection(RequestHandler):
         self._head_timer = self._write_timer = self._wire = None
         if self.finishing:
             self._task_handler = None
-        elif self._quick is not None:
-            self._quick.cancel()
+        elif self.task is not None:
+            self.task.cancel()
         super().connection_lost(exc)
 
     def _begin(self, body: bytes) -> None:
@@ -133,7 +133,7 @@ class Connection(RequestHandler):
         if self._rest is not None:
             self._rest.set_result(None)
         else:
-            self._quick = self._loop.create_task(self._answer_all())
+            self.task = self._loop.create_task(self._answer_all())
 
     async def _answer_all(self) -> None:
         """See quick requests through one after the other, as aiohttp does the others."""
@@ -156,7 +156,7 @@ class Connection(RequestHandler):
         except Exception:  # what escaped the pipeline, which nothing should and which it has logged
             self._escaped()
         finally:
-            self._asked = self._rest = self._quick = None
+            self._asked = self._rest = self.task = None
             self.force_close()
 
     def _escaped(self) -> None:

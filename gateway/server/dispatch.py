@@ -22,7 +22,7 @@ from gateway.errors import (
     TooLarge,
     Unavailable,
 )  # fmt: skip
-from gateway.exchange import LONG_BYTES, Exchange, Reply
+from gateway.exchange import LONG_BYTES, Exchange, Principal, Reply
 from gateway.router import rest
 from gateway.runtime.allowed import refuse_foreign
 from gateway.runtime.config import ServerConfig
@@ -67,7 +67,7 @@ class Dispatcher:
         if known is not None and known.read_by is config:
             request.endpoint, exchange.dialect, request.remote, request.secure = known.read
             request.path, request.memo = known.path, known.memo
-            return self._counted(exchange, snapshot)
+            return self._at_once(exchange, snapshot)
         try:
             self._read_head(exchange, config)
         except NotFound as error:
@@ -128,19 +128,66 @@ class Dispatcher:
                 retry_after_s=OVERLOAD_RETRY_S,
             )
 
-    async def _counted(self, exchange: Exchange, snapshot: Snapshot) -> Reply:
-        """Answer from the data plane; counted in flight until the exchange has finished."""
+    def _at_once(self, exchange: Exchange, snapshot: Snapshot) -> Awaitable[Reply]:
+        """As `_counted`, which takes over where something has to be waited for: the same in the same order."""
+        request, config, chain = exchange.request, snapshot.config.server, snapshot.chain
+        http, endpoint = request.http, request.endpoint
+        assert http is not None and endpoint is not None
+        body: bytes = http.body  # type: ignore[attr-defined]  # read without aiohttp: see quick
+        if len(body) > min(LONG_BYTES, config.max_body_bytes) or len(chain.identifiers) > 1:
+            return self._counted(exchange, snapshot)
         try:
-            self._admit(snapshot.config.server)
+            self._admit(config)
             self.in_flight += 1
             exchange.notes["in_flight"] = True
+            if chain.identifiers:
+                now = exchange.deadline.now
+                began_s = now()
+                found = chain.identifiers[0](request)
+                if found is not None and not isinstance(found, Principal):
+                    return self._counted(exchange, snapshot, found)
+                exchange.principal = found
+                exchange.identify_s = now() - began_s
+            if SOONER in request.headers:
+                _shorten(exchange)
+            request.body = body
+            decode(request, endpoint)
+            running = self._route(exchange, snapshot)
+            principal = exchange.principal
+            if principal is not None and (principal.models is not None or principal.routes is not None):
+                refuse_foreign(principal, request.model, running.route.name)
+        except GatewayError as error:
+            exchange.admitted = "in_flight" in exchange.notes and not isinstance(error, NOT_READ)
+            return routeless(exchange, snapshot, raiser(error))
+        except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
+            return self._failed(exchange, snapshot, error)
+        exchange.route = running.route
+        exchange.admitted = True
+        return running.handle(exchange)
+
+    def _failed(self, exchange: Exchange, snapshot: Snapshot, error: Exception) -> Awaitable[Reply]:
+        failure = InternalError("the gateway failed to handle this request")
+        failure.__cause__ = error
+        exchange.admitted = True
+        return routeless(exchange, snapshot, raiser(failure))
+
+    async def _counted(
+        self, exchange: Exchange, snapshot: Snapshot, identified: Awaitable[Principal | None] | None = None
+    ) -> Reply:
+        """Answer from the data plane; counted in flight until the exchange has finished. `identified`: it is counted
+        already, and this will say who asks."""
+        try:
+            if identified is None:
+                self._admit(snapshot.config.server)
+                self.in_flight += 1
+                exchange.notes["in_flight"] = True
             request, config = exchange.request, snapshot.config.server
             http, endpoint = request.http, request.endpoint
             assert http is not None
             if snapshot.chain.identifiers:
                 now = exchange.deadline.now
                 began_s = now()
-                exchange.principal = await snapshot.chain.identify(request)
+                exchange.principal = await (identified or snapshot.chain.identify(request))
                 exchange.identify_s = now() - began_s
             if SOONER in request.headers:
                 _shorten(exchange)
@@ -164,10 +211,7 @@ class Dispatcher:
             exchange.admitted = "in_flight" in exchange.notes and not isinstance(error, NOT_READ)
             return await routeless(exchange, snapshot, raiser(error))
         except Exception as error:  # a plugin's `identify`: fail closed, inside the global chain
-            failure = InternalError("the gateway failed to handle this request")
-            failure.__cause__ = error
-            exchange.admitted = True
-            return await routeless(exchange, snapshot, raiser(failure))
+            return await self._failed(exchange, snapshot, error)
         exchange.route = running.route
         exchange.admitted = True
         return await running.handle(exchange)

@@ -28,15 +28,16 @@ async def finish(
     Must not be cancelled: see `Connection.finishing`.
     """
     try:
-        for source in tuple(exchange.sources):  # a child takes itself out
-            try:
-                await source.close()
-            except Exception as error:  # the end of an exchange: what it held must not keep it from ending
-                log.error("upstream_close_failed", request_id=exchange.id, error=f"{type(error).__name__}: {error}")
-        exchange.ended_at_s = exchange.deadline.now()
+        if exchange.sources:
+            await _close(exchange, log)
+        exchange.ended_at_s = ended_at_s = exchange.deadline.now()
         for attempt in exchange.attempts:
-            attempt.end(exchange.ended_at_s)
-        await account(exchange, snapshot, accounts, clock, at_most_s)
+            if attempt.ended_at_s is None:
+                attempt.end(ended_at_s)
+        if not accounts.settle_soon(exchange, snapshot.pricing):
+            await accounts.settle(exchange, snapshot.pricing, at_most_s)
+        if snapshot.ledger is not None and exchange.admitted:
+            snapshot.ledger.record(row_of(exchange, clock.time()))
         if (pulse := snapshot.shared.pulse) is not None:
             pulse.note(exchange)
         if exchange.marks is not None:
@@ -47,7 +48,9 @@ async def finish(
             report(exchange, chain, log, error_met)
         for name, tell in chain.finishers:
             try:
-                await tell(exchange)
+                waits = tell(exchange)
+                if waits is not None:
+                    await waits
             except Exception as failure:  # a plugin's: the others still have to finish
                 log.error(
                     "plugin_finish_failed",
@@ -59,17 +62,25 @@ async def finish(
         leave()
         # Cycles would leave two dozen objects of every request to the collector.
         exchange.on_abort(None)
-        exchange.sources.clear()
+        if exchange.sources:
+            exchange.sources.clear()
         for attempt in exchange.attempts:
             del attempt.exchange
 
 
-async def account(
-    exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock, at_most_s: float | None = None
-) -> None:
-    """Settle what an exchange that has ended used, and leave its row."""
+async def _close(exchange: Exchange, log: Log) -> None:
+    """Close what was opened and not relayed."""
+    for source in tuple(exchange.sources):  # a child takes itself out
+        try:
+            await source.close()
+        except Exception as error:  # the end of an exchange: what it held must not keep it from ending
+            log.error("upstream_close_failed", request_id=exchange.id, error=f"{type(error).__name__}: {error}")
+
+
+async def account(exchange: Exchange, snapshot: Snapshot, accounts: Accounts, clock: Clock) -> None:
+    """Settle what an exchange used that has ended without `finish`, and leave its row."""
     if not accounts.settle_soon(exchange, snapshot.pricing):
-        await accounts.settle(exchange, snapshot.pricing, at_most_s)
+        await accounts.settle(exchange, snapshot.pricing)
     if snapshot.ledger is not None and exchange.admitted:
         snapshot.ledger.record(row_of(exchange, clock.time()))
 

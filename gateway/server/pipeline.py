@@ -19,7 +19,7 @@ from gateway.errors import BadRequest, GatewayError, InternalError, PermissionDe
 from gateway.exchange import DEFAULT_TIMEOUTS, ClientRequest, Deadline, Exchange, Reply
 from gateway.plugin import Clock
 from gateway.pricing import plain
-from gateway.relay import error_reply, respond
+from gateway.relay import error_reply, respond, respond_at_once
 from gateway.runtime.gateway import Gateway, Generation
 from gateway.runtime.snapshot import Snapshot
 from gateway.server import ending, paths
@@ -80,15 +80,19 @@ class Pipeline:
         now = monotonic()
         deadline = Deadline(now, DEFAULT_TIMEOUTS.total_s, monotonic)
         exchange = Exchange(request_id(given_id), request, UNTIL_KNOWN, deadline, now, snapshot.digest)
-        exchange.task = task = asyncio.current_task()
+        protocol = http.protocol
+        task = asyncio.current_task() if known is None else protocol.task  # type: ignore[attr-defined]
+        exchange.task = task
         generation.live += 1
         gateway.live.add(exchange)
-        protocol = http.protocol
         try:
             try:
                 reply = await work(exchange, snapshot)
                 if type(reply.body) is bytes and (exchange.attempts or exchange.offspring is not None):
-                    await self._tell_cost(exchange, snapshot)
+                    if not self._accounts.settle_soon(exchange, snapshot.pricing):
+                        await self._settle(exchange, snapshot)
+                    if exchange.cost_usd is not None:
+                        exchange.headers["x-gateway-cost-usd"] = plain(exchange.cost_usd)
                 route = exchange.route
                 if route is not None and route.chain is not None and route.chain.completers:
                     await self._complete(exchange, reply, route.chain)
@@ -105,7 +109,9 @@ class Pipeline:
                 exchange.closes = True
             keep_alive = http.keep_alive and not exchange.closes
             try:
-                response = await respond(exchange, reply, http, keep_alive)
+                response = respond_at_once(exchange, reply, http, keep_alive)
+                if response is None:
+                    response = await respond(exchange, reply, http, keep_alive)
             except InternalError as error:
                 if not isinstance(reply.body, bytes):
                     raise
@@ -131,14 +137,11 @@ class Pipeline:
         """Account for a shadow, whose real exchange may have ended on an older snapshot."""
         await ending.account(exchange, self._gateway.snapshot, self._accounts, self._clock)
 
-    async def _tell_cost(self, exchange: Exchange, snapshot: Snapshot) -> None:
-        """Say in a finished answer's head what it cost, as far as that is known by the deadline."""
-        if not self._accounts.settle_soon(exchange, snapshot.pricing):
-            with suppress(TimeoutError):  # prices still being loaded: the row can wait for them, the client does not
-                async with asyncio.timeout(max(0.0, exchange.deadline.remaining())):
-                    await self._accounts.settle(exchange, snapshot.pricing)
-        if exchange.cost_usd is not None:
-            exchange.headers["x-gateway-cost-usd"] = plain(exchange.cost_usd)
+    async def _settle(self, exchange: Exchange, snapshot: Snapshot) -> None:
+        """Find out what a finished answer cost, for its head to say, as far as that is known by the deadline."""
+        with suppress(TimeoutError):  # prices still being loaded: the row can wait for them, the client does not
+            async with asyncio.timeout(max(0.0, exchange.deadline.remaining())):
+                await self._accounts.settle(exchange, snapshot.pricing)
 
     async def _complete(self, exchange: Exchange, reply: Reply, chain: Chain) -> None:
         """Run `complete` before the last byte of a finished body; a live one does it before its terminator."""

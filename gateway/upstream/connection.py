@@ -80,6 +80,19 @@ class Connection(AnswerParser, asyncio.Protocol):
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
+    def ask(self, request: bytes, expires: float) -> asyncio.Future[None]:
+        """Send a whole request of method POST on this idle connection; see `begin`."""
+        self.state = HEAD
+        self._method = "POST"
+        self.received = self._interim = 0
+        self.uploading = False
+        self._expires = expires
+        if expires < self._armed:
+            self.expire_at(expires)
+        self._waiter = waiter = self._loop.create_future()
+        self.transport.write(request)
+        return waiter
+
     def at_hand(self) -> bytes | None:
         """Return the body when all of it lies here in one piece; None leaves it to `read`."""
         chunks = self._chunks
@@ -133,14 +146,17 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     def rest(self, expires: float) -> None:
         """Go back to being idle: the answer is complete and the connection may be used again."""
-        self._resume()
+        if self._read_paused:
+            self._resume()
         self.state = IDLE
         self.reused = True
         self.sink = self._framed = self._framing = None
         self._limit = None
         self._chunks.clear()
         self._barren = self._buffered = self._counted = 0
-        self.expire_at(expires)
+        self._expires = expires
+        if expires < self._armed:
+            self.expire_at(expires)
 
     def close(self) -> None:
         """Close in an orderly way; what was written still goes out. For idle connections."""

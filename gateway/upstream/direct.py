@@ -23,7 +23,7 @@ from gateway.upstream.connection import Connection
 from gateway.upstream.head import head_bytes
 from gateway.upstream.transport import AnswerHead, Sink, UpstreamRequest
 
-_ONE_WRITE_BYTES = 64 * 1024  # above it, joining head and body costs more than a second write
+ONE_WRITE_BYTES = 64 * 1024  # above it, joining head and body costs more than a second write
 
 
 class DirectTransport:
@@ -92,6 +92,13 @@ class DirectTransport:
         if len(self.idle) > self.max_idle:
             self.idle.pop(0).close()
 
+    def let_go(self, connection: Connection, now: float) -> None:
+        """Keep a connection whose answer is complete, or close it where it cannot carry another."""
+        if connection.reusable:
+            self.give_back(connection, now)
+        else:
+            connection.kill()
+
     def _drop(self, connection: Connection) -> None:
         if connection in self.idle:
             self.idle.remove(connection)
@@ -106,6 +113,7 @@ class Call:
         self._owner, self._request, self._deadline = owner, request, deadline
         self._connection: Connection | None = None
         self._upload: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self.head: AnswerHead
 
     @property
@@ -120,33 +128,48 @@ class Call:
         request, owner = self._request, self._owner
         body = request.body
         head = request.head or head_bytes(request, owner.request_tail)
-        self._loop = loop = asyncio.get_running_loop()
         connection = owner.take()
         if connection is None:
-            connection = await owner.open(min(self._deadline, loop.time() + request.connect_s))
+            connection = await owner.open(min(self._deadline, self._loop.time() + request.connect_s))
         request.is_sent = True
         try:
             await self._ask(connection, head, body)
         except BaseException as error:
-            await self._give_up(connection)
-            if not (
-                isinstance(error, UpstreamError)
-                and owner.retry_reused
-                and connection.died_unanswered
-                and isinstance(body, bytes)
-            ):
-                raise
-            owner.replaced += 1
-            connection = await owner.open(min(self._deadline, loop.time() + request.connect_s))
-            try:
-                await self._ask(connection, head, body)
-            except BaseException:
-                await self._give_up(connection)
-                raise
+            connection = await self._replaced(connection, head, error)
+        return self.hold(connection)
+
+    def hold(self, connection: Connection) -> Call:
+        """Take over a connection on which the head of this request's answer has come."""
         connection.expire_later(self._deadline)
         self._connection = connection
         self.head = connection.head
         return self
+
+    async def mend(self, connection: Connection, error: BaseException) -> Call:
+        """Go on after `error` met a request that somebody else sent on a kept connection, with its `head`. Raises: it,
+        unless the request may be sent once more and was answered then."""
+        assert self._request.head is not None
+        return self.hold(await self._replaced(connection, self._request.head, error))
+
+    async def _replaced(self, connection: Connection, head: bytes, error: BaseException) -> Connection:
+        """Return the connection on which the request was answered after all. Raises: `error` when that may not be."""
+        request, owner = self._request, self._owner
+        await self._give_up(connection)
+        if not (
+            isinstance(error, UpstreamError)
+            and owner.retry_reused
+            and connection.died_unanswered
+            and isinstance(request.body, bytes)
+        ):
+            raise error
+        owner.replaced += 1
+        connection = await owner.open(min(self._deadline, self._loop.time() + request.connect_s))
+        try:
+            await self._ask(connection, head, request.body)
+        except BaseException:
+            await self._give_up(connection)
+            raise
+        return connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -173,7 +196,7 @@ class Call:
             if request.head_s:
                 expires = min(expires, self._loop.time() + request.head_s)
             waiter = connection.begin(request.method, expires)
-            if len(body) <= _ONE_WRITE_BYTES:
+            if len(body) <= ONE_WRITE_BYTES:
                 connection.uploading = False
                 connection.transport.write(head + body)
             else:

@@ -18,7 +18,7 @@ def prompt_tokens(request: ClientRequest) -> int:
 
 def completion_tokens(request: ClientRequest) -> int:
     """Return the tokens its answer is reckoned with."""
-    fields = request.fields
+    fields = request.members
     if fields is not None:
         for name in _LIMITS:
             raw = fields.get(name)

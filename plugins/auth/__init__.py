@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from hmac import compare_digest
 from typing import Any
 
@@ -124,7 +124,7 @@ class Auth(Plugin):
         if self._saved is not None:
             await self._saved.let_go()
 
-    async def identify(self, request: ClientRequest) -> Principal | None:
+    def identify(self, request: ClientRequest) -> Awaitable[Principal | None] | Principal | None:
         """Return whose key or token the request has. Raises: Unauthenticated, PermissionDenied, RateLimited, and
         StateLost when it cannot be told."""
         credential, header = _credential(request)
@@ -143,13 +143,18 @@ class Auth(Plugin):
             request.credential_header = header
             return entry.principal
         if self._is_token(credential):
-            principal = await self._of_token(credential, digest)
-            request.credential_header = header
-            return principal
+            return self._identify_by_token(request, credential, digest, header)
         if self._is_open():
             return ANONYMOUS
         self._guesses.wrong(request.remote, digest)
         raise Unauthenticated("this key is not known here; it may have been revoked", headers=CHALLENGE)
+
+    async def _identify_by_token(
+        self, request: ClientRequest, credential: str, digest: bytes, header: str
+    ) -> Principal | None:
+        principal = await self._of_token(credential, digest)
+        request.credential_header = header
+        return principal
 
     def _find_saved(self, credential: str, digest: bytes) -> Entry | None:
         if self._saved is None:
@@ -199,6 +204,8 @@ def _credential(request: ClientRequest) -> tuple[str, str]:
     none, and another scheme is meant for somebody else."""
     given = request.headers.get("authorization")
     if given is not None:
+        if given.startswith("Bearer ") and (credential := given[7:].strip()):
+            return credential, "authorization"
         scheme, _, credential = given.partition(" ")
         if scheme.lower() == "bearer" and (credential := credential.strip()):
             return credential, "authorization"

@@ -62,7 +62,7 @@ def conversation_of(exchange: Exchange) -> bytes:
     prompt and the first message, which every turn of it sends again.
     """
     request = exchange.request
-    fields = request.fields or {}
+    fields = request.members or {}
     named = _session_in_body(request, fields)
     if named is None:
         headers = request.headers
@@ -82,7 +82,7 @@ def _session_in_body(request: ClientRequest, fields: Mapping[str, Raw]) -> str |
     """Return the body's `session_id`, also where the session plugin has taken it out of what goes upstream."""
     if "session_id" in fields:
         return _text(fields["session_id"])
-    if request.fields is None or b'"session_id"' not in request.body:
+    if request.members is None or b'"session_id"' not in request.body:
         return None
     try:
         return _decode_named(request.body).session_id
