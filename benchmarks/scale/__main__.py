@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="default %(default)s")
     parser.add_argument("--publish", action="store_true", help="keep samples and put the tables into the pages")
     options = parser.parse_args(argv)
+    if options.publish and options.only:
+        parser.error("--publish wants every part: leave out --only")
     found: dict[str, Part] = {}
     try:
         _, away = split_cpus()
