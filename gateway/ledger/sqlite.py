@@ -102,7 +102,7 @@ class SqliteStore:
         try:
             return use(plain)
         finally:
-            if age == self._age:
+            if age == self._age and not plain.is_open:  # one that could not be rolled back would refuse the next
                 idle.append(plain)
             else:
                 plain.close()
@@ -184,6 +184,11 @@ class PlainSqlite:
     def __init__(self, db: sqlite3.Connection, inode: int) -> None:
         self._db, self.inode = db, inode
         self._known: dict[tuple[str, int, int, str], str] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction is."""
+        return self._db.in_transaction
 
     def transaction(self, work: Callable[[Plain], T], writes: bool) -> T:
         """Run `work`; what it did holds when it returns, and not when it raises."""
