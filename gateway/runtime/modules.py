@@ -85,10 +85,13 @@ class Modules:
         # Only a package that lies in the home itself: what is installed is not run again, nor is the gateway, which
         # lies in a home when it runs from a checkout.
         own = (folder / top, folder / f"{top}.py")
-        anew = top != "gateway" and top not in self._reread and any(each.exists() for each in own)
+        is_own = top != "gateway" and any(each.exists() for each in own)
+        anew = is_own and top not in self._reread
         before = _below(top, own) if anew else {}
         for key in before:
             sys.modules.pop(key, None)
+        writes_none = sys.dont_write_bytecode
+        sys.dont_write_bytecode = writes_none or is_own  # it would be taken for an edit's of the same second and size
         try:
             module = importlib.import_module(name)
         except (Exception, SystemExit) as error:  # as in _run
@@ -96,6 +99,8 @@ class Modules:
                 sys.modules.pop(key, None)
             sys.modules.update(before)
             raise self._explained(error, own) from error
+        finally:
+            sys.dont_write_bytecode = writes_none
         self._reread.add(top)
         return module
 

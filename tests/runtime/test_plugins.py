@@ -243,6 +243,18 @@ def test_use_imports_a_package_of_the_home_and_reads_it_anew_on_reload(houses: H
     assert old.word == "hello"  # type: ignore[attr-defined]
 
 
+def test_a_home_package_edited_within_the_same_second_and_size_is_read_anew(
+    houses: Houses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    houses.write("ourpolicies_c.py", GREET)
+    houses.discover().load("x", "ourpolicies_c:Greet")
+    houses.write("ourpolicies_c.py", GREET.replace("hello", "howdy"))
+    assert houses.discover().load("x", "ourpolicies_c:Greet").word == "howdy"  # type: ignore[attr-defined]
+    assert not list(houses.home.rglob("__pycache__"))
+    assert not sys.dont_write_bytecode
+
+
 def test_a_failed_import_of_a_home_package_puts_the_old_one_back(houses: Houses) -> None:
     houses.write("ourpolicies_b.py", GREET)
     old = houses.discover().load("x", "ourpolicies_b:Greet")
