@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
@@ -78,7 +78,7 @@ class Short:
 
     async def _ask(self, attempt: Attempt, provider: Provider, keys: Keys | None, head: bytes, body: bytes) -> Reply:
         exchange = attempt.exchange
-        transport = cast(DirectTransport, provider.transport)
+        transport: DirectTransport = provider.transport  # type: ignore[assignment]  # the only one that is short
         connection = transport.take()
         if connection is None:
             return await self._long(attempt, provider, keys)

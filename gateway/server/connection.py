@@ -141,7 +141,7 @@ class Connection(RequestHandler):
         assert serve is not None
         try:
             while (asked := self._asked) is not None:
-                response = await serve(cast("web.BaseRequest", asked))
+                response = await serve(asked)  # type: ignore[arg-type]  # it has what the pipeline asks of one
                 self._asked = None
                 if not response.keep_alive or self._close or self._wire is None:  # lost while plugins were finishing
                     break
