@@ -310,3 +310,17 @@ async def test_who_is_cancelled_has_taken_nothing(kit: Kit) -> None:
     end = asyncio.get_running_loop().time() + 10.0
     while not await all_is_free():
         assert asyncio.get_running_loop().time() < end
+
+
+async def test_what_is_not_decided_at_once_has_taken_and_settled_nothing(kit: Kit) -> None:
+    full, one, look = (Bucket("{at-once}b", amount, 3, 0.0) for amount in (3, 1, 0))
+    decided = kit.store.take_at_once([full])
+    assert (await kit.store.take([look])).left == ((3,) if decided is None else (0,))
+    if decided is None:
+        await kit.store.take([full])
+    else:
+        assert decided.allowed and decided.left == (0,)
+        refused = kit.store.take_at_once([one])
+        assert refused is not None and refused.refused == (0,) and refused.left == (0,)
+    settled = kit.store.settle_at_once([Bucket("{at-once}b", -2, 3, 0.0)])
+    assert (await kit.store.take([look])).left == ((2,) if settled else (0,))
