@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from gateway.attempts.answer import Sent
 from gateway.attempts.outgoing import native_body
-from gateway.attempts.written import WrittenHead
+from gateway.attempts.prepared import Preparing
 from gateway.errors import UpstreamError
 from gateway.exchange import Attempt, Reply
 from gateway.relay.passing import Passing
@@ -34,34 +34,23 @@ _encode = msgspec.json.encode
 
 
 class Short:
-    """The short way of one route's attempts. `number` is the sender's; `long` is the long way, `judge` how that goes on
-    with an answer whose head has come."""
+    """The short way of one route's attempts. `long` is the long way, `judge` how that goes on with an answer whose head
+    has come."""
 
-    __slots__ = ("_judge", "_long", "_number")
+    __slots__ = ("_judge", "_long", "_written")
 
-    def __init__(self, number: int, long: Long, judge: Judge) -> None:
-        self._number, self._long, self._judge = number, long, judge
+    def __init__(self, preparing: Preparing, long: Long, judge: Judge) -> None:
+        self._written, self._long, self._judge = preparing.written, long, judge
 
     def answer(self, attempt: Attempt, provider: Provider, keys: Keys | None) -> Awaitable[Reply] | None:
         """Return the answer to come, None where the request has to go the long way."""
         exchange = attempt.exchange
         request = exchange.request
-        memo, fields = request.memo, request.members
-        if memo is None or fields is None or request.stream:
+        fields = request.members
+        if fields is None or request.stream or exchange.observers or exchange.transforms or exchange.error is not None:
             return None
-        written: WrittenHead | None = memo.get((self._number, provider.name, 0, request.credential_header))
-        if (
-            written is None
-            or not written.is_short
-            or exchange.chat_changed
-            or exchange.dropped
-            or attempt.request_headers
-            or exchange.observers
-            or exchange.transforms
-            or exchange.origin is not None
-            or exchange.error is not None
-            or (keys is not None and keys.any_rests)
-        ):
+        written = self._written(attempt, provider, 0)
+        if written is None or not written.is_short or exchange.origin is not None or (keys and keys.any_rests):
             return None
         target = attempt.target
         if target.params or target.override:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CAPACITY: Final = 50_000
 """Rows that wait for a store at most: about 50 MiB."""
-WAIT_S: Final = 0.08
+WAIT_S: Final = 0.05
 """How long a row waits for company; with the write itself it is safe well within the 200 ms that are promised."""
 ENOUGH: Final = 256
 """So many rows do not wait, or as many as the store takes at once."""

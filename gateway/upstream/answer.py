@@ -51,29 +51,67 @@ NO_HEAD = AnswerHead(0, CIMultiDict()).share()
 
 
 class AnswerParser:
-    """The state of the answer that is being read.
+    """The state of the answer that is being read. `known` are the heads that came before.
 
-    `received` counts its bytes so far, heads of interim answers included; `error` is what broke it; `reusable` says,
-    once DONE, whether the connection may carry another.
+    `received` counts its bytes so far, heads of interim answers included; `held` those of its body that nobody has
+    taken, `barren` those since the last of its body. `error` is what broke it; `reusable` says, once DONE, whether the
+    connection may carry another.
     """
 
     __slots__ = (
-        "_chunks", "_interim", "_method", "_parser", "_raw_headers", "error", "head", "on_body", "received",
-        "reusable", "state",
+        "_chunks", "_counted", "_interim", "_known", "_method", "_parser", "_raw_headers", "barren", "error", "head",
+        "held", "on_body", "received", "reusable", "state",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, known: KnownHeads) -> None:
+        self._known = known
         self._chunks: list[bytes] = []
         self.on_body = self._chunks.append
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._raw_headers: list[tuple[bytes, bytes]] = []
-        self._interim = 0
+        self._interim = self._counted = self.barren = self.held = 0
         self._method = ""
         self.state = IDLE
         self.received = 0
         self.head = NO_HEAD
         self.reusable = False
         self.error: BaseException | None = None
+
+    def take_whole(self, data: bytes) -> bool:
+        """Take an answer that lies in one segment, under a head that is known; False leaves it to the parser."""
+        end = data.find(b"\r\n\r\n")
+        head = self._known.find(data[:end])
+        if head is None or len(data) - end - 4 != head.length or self._method == "HEAD":
+            return False
+        self.received = len(data)
+        self.head = head
+        self._chunks.append(data[end + 4 :])
+        self.state = DONE
+        self.reusable = True
+        return True
+
+    def learn(self, data: bytes) -> None:
+        """Know the head of an answer that came whole, and kept the connection, when it comes again."""
+        end = data.find(b"\r\n\r\n")
+        if self.head.status == 200 and self.head.length == len(data) - end - 4 and not self._interim:
+            self._known.learn(data[:end], self.head)
+
+    def hold(self) -> None:
+        """Keep what a segment brought as one piece, and count it."""
+        chunks, counted = self._chunks, self._counted
+        if len(chunks) > counted:
+            self.barren = 0
+            joined = b"".join(chunks[counted:])
+            chunks[counted:] = [joined]
+            self._counted += 1
+            self.held += len(joined)
+
+    def taken(self) -> bytes:
+        """Return what has come of the body, which is then no longer here."""
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        return data
 
     def on_message_begin(self) -> None:
         if self.state == DONE:
@@ -128,3 +166,15 @@ class AnswerParser:
 def head_too_large() -> UpstreamError:
     """Return the error for a head over MAX_HEAD_BYTES."""
     return UpstreamError("broken", f"the head of the upstream's answer is larger than {MAX_HEAD_BYTES} bytes")
+
+
+def too_large() -> UpstreamError:
+    """Return the error for a body over what its reader takes."""
+    return UpstreamError("bad_response", "the upstream's answer is too large")
+
+
+def as_upstream_error(error: BaseException) -> UpstreamError:
+    """Return what broke an answer as its reader is told it."""
+    if isinstance(error, UpstreamError):
+        return error
+    return UpstreamError("broken", "the request could not be sent to its end")

@@ -22,9 +22,12 @@ from gateway.upstream.answer import (
     MAX_HEAD_BYTES,
     AnswerParser,
     KnownHeads,
+    as_upstream_error,
     head_too_large,
-)
+    too_large,
+)  # fmt: skip
 from gateway.upstream.chunked import ends_chunk
+from gateway.upstream.expiring import Expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +45,8 @@ class Connection(AnswerParser, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_armed", "_barren", "_buffered", "_counted", "_expires", "_framed", "_framing", "_known",
-        "_limit", "_loop", "_on_idle_lost", "_read_paused", "_timer", "_waiter", "drained", "reused", "sink",
-        "transport", "uploading",
+        "_framed", "_framing", "_limit", "_loop", "_on_idle_lost", "_read_paused",
+        "_waiter", "drained", "expiry", "reused", "sink", "transport", "uploading",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -52,18 +54,16 @@ class Connection(AnswerParser, asyncio.Protocol):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_idle_lost: Callable[[Connection], None], known: KnownHeads
     ) -> None:
-        super().__init__()
-        self._loop, self._known = loop, known
+        super().__init__(known)
+        self._loop = loop
         self._on_idle_lost = on_idle_lost
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed = self._expires = math.inf
-        self._barren = self._buffered = self._counted = 0
+        self.expiry = Expiry(loop, self._expired)
+        self.barren = self.held = self._counted = 0
         self._limit: int | None = None
         self._framed: Callable[[bytes], bool] | None = None
         self._framing: Callable[[bytes], bool] | None = None
-        self._read_paused = False
-        self.reused = self.uploading = False
+        self.reused = self.uploading = self._read_paused = False
         self.sink: Sink | None = None
         self.drained: asyncio.Future[None] | None = None
 
@@ -74,22 +74,17 @@ class Connection(AnswerParser, asyncio.Protocol):
         self.state = HEAD
         self._method = method
         self.received = self._interim = 0
-        self._expires = expires
-        if expires < self._armed:
-            self.expire_at(expires)
+        expiry = self.expiry
+        expiry.at = expires
+        if expires < expiry.armed:
+            expiry.move(expires)
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
     def ask(self, request: bytes, expires: float) -> asyncio.Future[None]:
         """Send a whole request of method POST on this idle connection; see `begin`."""
-        self.state = HEAD
-        self._method = "POST"
-        self.received = self._interim = 0
+        waiter = self.begin("POST", expires)
         self.uploading = False
-        self._expires = expires
-        if expires < self._armed:
-            self.expire_at(expires)
-        self._waiter = waiter = self._loop.create_future()
         self.transport.write(request)
         return waiter
 
@@ -103,13 +98,13 @@ class Connection(AnswerParser, asyncio.Protocol):
         if self.state == BODY:
             length = self.head.length
             if length is not None and length > limit:
-                self.fail(_too_large())
+                self.fail(too_large())
             else:
                 self._limit = limit
-                self.expire_at(expires)
+                self.expiry.move(expires)
                 self._resume()
-                if self._buffered > limit:
-                    self.fail(_too_large())
+                if self.held > limit:
+                    self.fail(too_large())
                 else:
                     self._waiter = self._loop.create_future()
                     await self._waiter
@@ -117,19 +112,17 @@ class Connection(AnswerParser, asyncio.Protocol):
             raise self.error
         if self.state != DONE:
             raise UpstreamError("broken", "the answer was given up")
-        chunks = self._chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        body = self.taken()
         if len(body) > limit:
             self.reusable = False
-            raise _too_large()
+            raise too_large()
         return body
 
     def start(self, sink: Sink) -> None:
         """Push what is held and all that comes into `sink`."""
         self.sink = sink
         self._framing = getattr(sink, "framed", None)
-        self._expires = math.inf
+        self.expiry.at = math.inf
         self._resume()
         self._push()
 
@@ -153,10 +146,11 @@ class Connection(AnswerParser, asyncio.Protocol):
         self.sink = self._framed = self._framing = None
         self._limit = None
         self._chunks.clear()
-        self._barren = self._buffered = self._counted = 0
-        self._expires = expires
-        if expires < self._armed:
-            self.expire_at(expires)
+        self.barren = self.held = self._counted = 0
+        expiry = self.expiry
+        expiry.at = expires
+        if expires < expiry.armed:
+            expiry.move(expires)
 
     def close(self) -> None:
         """Close in an orderly way; what was written still goes out. For idle connections."""
@@ -179,27 +173,13 @@ class Connection(AnswerParser, asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
         elif sink is not None:
-            sink.end(_as_upstream_error(error))
-
-    def expire_at(self, when: float) -> None:
-        """Fail (or, idle, close) at `when`. The timer is only ever moved closer: one that rings early looks
-        again, so that a kept-alive connection arms about one timer per idle time, not one per request."""
-        self._expires = when
-        if when < self._armed:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._armed = when
-            self._timer = self._loop.call_at(when, self._ring)
+            sink.end(as_upstream_error(error))
 
     @property
     def died_unanswered(self) -> bool:
         """Whether upstream had closed this kept-alive connection before the request could have reached it."""
         error = self.error
         return self.reused and self.received == 0 and isinstance(error, UpstreamError) and error.kind == "broken"
-
-    def expire_later(self, when: float) -> None:
-        """As `expire_at`, for a `when` that is not sooner than the present one."""
-        self._expires = when
 
     # --- the loop's side ---------------------------------------------------------------------------
 
@@ -217,7 +197,8 @@ class Connection(AnswerParser, asyncio.Protocol):
             if state == IDLE:
                 self._lose_idle()
             return
-        if not self.received and self._came_whole(data):
+        if not self.received and self.take_whole(data):
+            self._wake()
             return
         self.received += len(data)
         error: BaseException | None = None
@@ -235,10 +216,10 @@ class Connection(AnswerParser, asyncio.Protocol):
             if error is not None:
                 self.fail(error)
             return
-        if self.state == DONE and self.received == len(data) and self.reusable and not self._interim:
-            self._learn(data)
+        if self.state == DONE and self.received == len(data) and self.reusable:
+            self.learn(data)
         # Chunk extensions and trailers are bytes too: bound them as a head is.
-        self._barren += len(data)
+        self.barren += len(data)
         if self._framing is not None:
             whole = self.state == BODY and ends_chunk(data, self._chunks)
             self._framed = self._framing if whole else None
@@ -247,16 +228,12 @@ class Connection(AnswerParser, asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.state == IDLE:
             self._lose_idle()
-        elif self.state == BODY and self._ends_with_connection():
+        elif self.state == BODY and not {"content-length", "transfer-encoding"} & {*map(str.lower, self.head.headers)}:
             # The end of the connection is the end of this body (RFC 9112 section 6.3, rule 8).
             self.state = DONE
             self._deliver(None)
         self.reusable = False
         return False
-
-    def _ends_with_connection(self) -> bool:
-        headers = self.head.headers
-        return not ("content-length" in headers or "transfer-encoding" in headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.drained is not None and not self.drained.done():
@@ -282,73 +259,41 @@ class Connection(AnswerParser, asyncio.Protocol):
 
     # --- inside ------------------------------------------------------------------------------------
 
-    def _came_whole(self, data: bytes) -> bool:
-        """Take an answer that lies in one segment, under a head that is known; False leaves it to the parser."""
-        end = data.find(b"\r\n\r\n")
-        head = self._known.find(data[:end])
-        if head is None or len(data) - end - 4 != head.length or self._method == "HEAD":
-            return False
-        self.received = len(data)
-        self.head = head
-        self._chunks.append(data[end + 4 :])
-        self.state = DONE
-        self.reusable = True
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        return True
-
-    def _learn(self, data: bytes) -> None:
-        """Know the head of an answer that came whole, and kept the connection, when it comes again."""
-        end = data.find(b"\r\n\r\n")
-        if self.head.status == 200 and self.head.length == len(data) - end - 4:
-            self._known.learn(data[:end], self.head)
-
     def _deliver(self, error: BaseException | None) -> None:
         """Hand on what one segment brought: to the sink, or to whoever waits for head or body."""
         if self.sink is not None:
             self._push()
         elif self.state != DONE:
-            self._hold()
-        if error is None and self._barren > MAX_HEAD_BYTES and self.state == BODY:
+            self.hold()
+            if self._limit is not None and self.held > self._limit:
+                self.fail(too_large())
+            elif self._limit is None and self.held > MAX_HELD_BYTES:
+                self.pause()
+        if error is None and self.barren > MAX_HEAD_BYTES and self.state == BODY:
             error = UpstreamError("broken", "the upstream sent framing without a body")
         if self.state == DONE or self._limit is None:
             # A good head goes to its waiter even before an error, which whoever reads the body will get.
-            waiter, self._waiter = self._waiter, None
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            self._wake()
         if error is not None and self.state == BODY:
             self.fail(error)
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _push(self) -> None:
         sink, chunks = self.sink, self._chunks
         if sink is None:
             return
         if chunks:
-            self._barren = 0
-            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            chunks.clear()
-            sink.data(data)
+            self.barren = 0
+            sink.data(self.taken())
             if self.sink is None:  # it aborted
                 return
         if self.state == DONE or self.error is not None:
             self.sink = None
-            sink.end(None if self.state == DONE or self.error is None else _as_upstream_error(self.error))
-
-    def _hold(self) -> None:
-        """Keep a segment's chunks as one, and stop reading when enough is held that nobody takes."""
-        chunks, counted = self._chunks, self._counted
-        if len(chunks) > counted:
-            self._barren = 0
-            joined = b"".join(chunks[counted:])
-            chunks[counted:] = [joined]
-            self._counted += 1
-            self._buffered += len(joined)
-        if self._limit is None:
-            if self._buffered > MAX_HELD_BYTES:
-                self.pause()
-        elif self._buffered > self._limit:
-            self.fail(_too_large())
+            sink.end(None if self.state == DONE or self.error is None else as_upstream_error(self.error))
 
     def _resume(self) -> None:
         if self._read_paused:
@@ -356,15 +301,9 @@ class Connection(AnswerParser, asyncio.Protocol):
             if self.state != CLOSED and not self.transport.is_closing():
                 self.transport.resume_reading()
 
-    def _ring(self) -> None:
-        self._timer = None
-        self._armed = math.inf
-        expires = self._expires
-        # uvloop's timers count whole milliseconds and may ring that much early.
-        if expires > self._loop.time() + 0.002:
-            if expires != math.inf:
-                self.expire_at(expires)
-        elif self.state == IDLE:
+    def _expired(self) -> None:
+        """Close what is idle, fail what is waited for."""
+        if self.state == IDLE:
             self._lose_idle()
         elif self.state == HEAD:
             self.fail(UpstreamError("timeout", "the upstream did not answer in time"))
@@ -378,16 +317,4 @@ class Connection(AnswerParser, asyncio.Protocol):
     def _forget(self) -> None:
         self.state = CLOSED
         self.sink = self._waiter = self._framed = self._framing = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _too_large() -> UpstreamError:
-    return UpstreamError("bad_response", "the upstream's answer is too large")
-
-
-def _as_upstream_error(error: BaseException) -> UpstreamError:
-    if isinstance(error, UpstreamError):
-        return error
-    return UpstreamError("broken", "the request could not be sent to its end")
+        self.expiry.stop()

@@ -140,7 +140,7 @@ class Call:
 
     def hold(self, connection: Connection) -> Call:
         """Take over a connection on which the head of this request's answer has come."""
-        connection.expire_later(self._deadline)
+        connection.expiry.at = self._deadline
         self._connection = connection
         self.head = connection.head
         return self
@@ -230,7 +230,7 @@ class Call:
                     await connection.drained
             write(b"0\r\n\r\n")
             if self._request.head_s and self._connection is None:
-                connection.expire_at(min(self._deadline, self._loop.time() + self._request.head_s))
+                connection.expiry.move(min(self._deadline, self._loop.time() + self._request.head_s))
         finally:
             close = getattr(body, "aclose", None)
             if close is not None:

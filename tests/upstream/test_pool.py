@@ -228,10 +228,10 @@ async def test_a_timer_is_armed_once_and_not_for_every_request(make_direct: Make
     async with ScriptedUpstream(reply_json({})) as upstream:
         transport = make_direct(upstream)
         await ask(transport)
-        timer = transport.idle[0]._timer
+        timer = transport.idle[0].expiry._timer
         for _ in range(20):
             await ask(transport)
-        assert transport.idle[0]._timer is timer
+        assert transport.idle[0].expiry._timer is timer
 
 
 def test_a_transport_needs_no_running_loop_to_be_made() -> None:
