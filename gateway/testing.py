@@ -160,7 +160,7 @@ async def running_gateway(
     plugins: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
-    log_level: str = "debug",
+    log_level: str = "info",
     clock: Clock | None = None,
 ) -> AsyncIterator[RunningGateway]:
     """Run a gateway on a free port of 127.0.0.1 until the block ends.

@@ -60,7 +60,7 @@ def respond_at_once(
     """Write an answer whose head is known but for its values, to a client that takes what it gets; None, with nothing
     written, for any other. Raises: ConnectionResetError when the client is gone."""
     passing, body, added = reply.passed, reply.body, exchange.headers
-    if type(passing) is not Passing or type(body) is not bytes or not keep_alive:
+    if type(passing) is not Passing or type(body) is not bytes or reply.status != 200 or not keep_alive:
         return None
     template = passing.template((*added,))
     transport, protocol = http.transport, http.protocol
