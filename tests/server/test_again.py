@@ -55,8 +55,11 @@ PLUGINS = {
         class Turns(Plugin):
             async def handle(self, exchange, call_next):
                 reply = await call_next(exchange)
-                if exchange.request.headers.get("x-bend") == "reply":
-                    reply.status, reply.headers["x-more"] = 202, "1"
+                bend = exchange.request.headers.get("x-bend")
+                if bend in ("reply", "status"):
+                    reply.status = 202
+                if bend == "reply":
+                    reply.headers["x-more"] = "1"
                 return reply
         """,
 }
@@ -152,6 +155,7 @@ async def test_a_body_keeps_all_but_its_model(up: ScriptedUpstream, model: str, 
         ("member", 200, {"temperature": 0.5}, {"x-up": "theirs"}),
         ("header", 200, {}, {"x-up": "ours"}),
         ("reply", 202, {}, {"x-up": "theirs", "x-more": "1"}),
+        ("status", 202, {}, {"x-up": "theirs"}),
         ("number", 200, {}, {"x-number": "5"}),
         ("break", 500, {}, {}),
         ("name", 500, {}, {}),
@@ -172,6 +176,16 @@ async def test_what_a_plugin_changes_is_changed_each_time(
     assert answer.headers.items() >= told.items()
     assert "x-smuggled" not in answer.headers
     assert up.requests[-1].json() == json.loads(BODY) | {"model": "real"} | sent
+
+
+async def test_a_header_that_a_plugin_replaces_stands_there_once(gateway: RunningGateway) -> None:
+    async with raw_client(gateway) as client:
+        for _ in range(4):
+            await client.send(request("X-Bend: header"))
+            head = await client.until(b"\r\n\r\n")
+            await client.exactly(len(GOOD))
+            assert head is not None
+            assert [line for line in head.lower().split(b"\r\n") if line.startswith(b"x-up")] == [b"x-up: ours"]
 
 
 async def test_an_id_that_would_be_two_lines_goes_nowhere(up: ScriptedUpstream, gateway: RunningGateway) -> None:

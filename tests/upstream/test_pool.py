@@ -224,6 +224,19 @@ async def test_an_answer_that_was_complete_but_never_read_keeps_its_connection(m
         assert len(upstream.connections) == 1
 
 
+async def test_a_connection_that_may_carry_nothing_more_is_not_kept(make_direct: MakeTransport) -> None:
+    async with ScriptedUpstream(reply_json({})) as upstream:
+        transport = make_direct(upstream)
+        await ask(transport)
+        for reusable, kept in ((True, 1), (False, 0)):
+            connection = transport.take()
+            assert connection is not None
+            connection.reusable = reusable
+            transport.let_go(connection, asyncio.get_running_loop().time())
+            assert len(transport.idle) == kept
+        assert connection.transport.is_closing()
+
+
 async def test_a_timer_is_armed_once_and_not_for_every_request(make_direct: MakeTransport) -> None:
     async with ScriptedUpstream(reply_json({})) as upstream:
         transport = make_direct(upstream)
