@@ -204,7 +204,7 @@ async def test_an_unknown_price_is_null_and_told_once() -> None:
 
 async def test_debug_tells_the_arithmetic() -> None:
     async with ScriptedUpstream(answer) as upstream:
-        async with running_gateway(two(upstream.url), files=PRICES) as gateway:
+        async with running_gateway(two(upstream.url), files=PRICES, log_level="debug") as gateway:
             await gateway.post(CHAT, body_of("openai", "openai-plain", False))
             await gateway.settled()
             [told] = gateway.events("token_cost")

@@ -146,7 +146,9 @@ async def test_a_key_is_in_no_log_line_no_answer_and_no_repr() -> None:
                 self.services.log.debug("spy", headers=dict(exchange.request.headers), all=repr(exchange.principal))
                 return await call_next(exchange)
     """
-    async with running_gateway(home.replace("  - auth", "  - spy\n  - auth"), plugins={"spy": spy}) as gateway:
+    async with running_gateway(
+        home.replace("  - auth", "  - spy\n  - auth"), plugins={"spy": spy}, log_level="debug"
+    ) as gateway:
         assert await status(gateway, key) == 200
         wrong = credentials.new_key()
         answer = await gateway.post("/v1/chat/completions", {"model": key, "messages": [wrong]}, headers=bearer(key))

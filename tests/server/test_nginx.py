@@ -74,7 +74,7 @@ async def ask(path: str, data: bytes) -> bytes:
 async def test_behind_nginx_each_request_is_the_one_that_nginx_sent(tmp_path: Path) -> None:
     if NGINX is None:
         pytest.skip("nginx is not installed")
-    async with ScriptedUpstream() as upstream, running_gateway(edge_config(upstream.url)) as gateway:
+    async with ScriptedUpstream() as upstream, running_gateway(edge_config(upstream.url), log_level="debug") as gateway:
         async with front(tmp_path, port_of(gateway)) as path:
             cases = [*FRAMING, *HEADS, *CHUNKS]
             await asyncio.gather(*(ask(path, case.data) for case in cases))

@@ -113,7 +113,8 @@ async def running(
     """Run a gateway with the tools plugin in front of a scripted model."""
     async with ScriptedUpstream(model or Model(Turn("hello"))) as upstream:
         config = CONFIG.format(url=upstream.url, options=options, before=before, after=after, top=top)
-        async with running_gateway(config, files={"tools.py": ADD, **(files or {})}, environ=environ) as gateway:
+        files = {"tools.py": ADD, **(files or {})}
+        async with running_gateway(config, files=files, environ=environ, log_level="debug") as gateway:
             yield gateway, upstream
 
 

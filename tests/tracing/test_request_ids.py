@@ -62,7 +62,9 @@ async def test_lines_of_fifty_requests_at_once_have_their_own_ids() -> None:
     globs = ", ".join(f'"{fate}-*"' for fate in FATES if fate != "unroutable")
     async with (
         ScriptedUpstream(_answer(gate)) as upstream,
-        running_gateway(CONFIG.format(url=upstream.url, models=globs), plugins={"raises": RAISES}) as gateway,
+        running_gateway(
+            CONFIG.format(url=upstream.url, models=globs), plugins={"raises": RAISES}, log_level="debug"
+        ) as gateway,
     ):
 
         async def ask(model: str) -> None:
