@@ -66,6 +66,14 @@ class Accounts:
     def _settle(self, exchange: Exchange, prices: Prices, *, is_priced: bool) -> None:
         exchange.accounted = True
         attempts = exchange.attempts
+        if len(attempts) == 1 and is_priced:  # as nearly all have: what follows, in one step
+            only = attempts[0]
+            usage = only.usage
+            if usage is not None and usage is not NOTHING:
+                only.cost_usd = ZERO if only.target.provider.free else None
+                self._price(exchange, only, usage, prices)
+                exchange.settle(usage, only.cost_usd)
+                return
         for attempt in attempts:
             if attempt.usage is None:
                 attempt.usage = _guess(exchange, attempt)
