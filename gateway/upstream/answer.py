@@ -27,13 +27,16 @@ LONGEST_KNOWN = 4096
 
 class KnownHeads:
     """Heads that llhttp has read of answers that came whole: the same bytes mean the same again, and are not parsed
-    again. Servers differ in what changes from head to head: the date every second, here and there an id. One for all
-    connections of an origin."""
+    again. One for all connections of an origin.
+
+    A head is known when it has come twice. Servers differ in what changes from one to the next, the date a second or
+    an id each time: what never comes again is not prepared for it.
+    """
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, AnswerHead] = {}
+        self._known: dict[bytes, AnswerHead | None] = {}
 
     def find(self, head: bytes) -> AnswerHead | None:
         """Return what `head`, up to its empty line, was read as; None when it is new."""
@@ -41,10 +44,12 @@ class KnownHeads:
 
     def learn(self, head: bytes, read: AnswerHead) -> None:
         """Remember what `head` was read as."""
-        if len(head) <= LONGEST_KNOWN:
+        if head in self._known:
+            self._known[head] = read.share()
+        elif len(head) <= LONGEST_KNOWN:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            self._known[head] = read.share()
+            self._known[head] = None
 
 
 NO_HEAD = AnswerHead(0, CIMultiDict()).share()

@@ -89,7 +89,9 @@ async def test_answers_longer_than_reserved_go_over_by_no_more_than_those_runnin
             await written(folder, 200)
             # Each was let in while what was reserved fitted; it may have used 100 tokens where ~60 were reserved.
             assert spent_nano(folder) <= NANO + served * 100 * NANO // 1000
-            assert (await gateways.ask("m", key=KEY, max_tokens=20)).status == 402
+            # What an answer used more than was reserved reaches the other process a moment after it.
+            more = [(await gateways.ask("m", key=KEY, max_tokens=20)).status for _ in range(5)]
+            assert set(more) <= {200, 402} and more[-1] == 402
 
 
 async def test_turns_that_bring_a_long_history_reserve_what_it_costs(one: Servers, tmp_path: Path) -> None:
@@ -103,6 +105,7 @@ async def test_turns_that_bring_a_long_history_reserve_what_it_costs(one: Server
             # A turn of 1,200 characters, which come back in its answer: 600 tokens more in every turn after it.
             turn = {"key": KEY, "session_id": session, "max_tokens": 1}
             assert (await gateways.ask("m", "x" * 1200, use=[4, 1], **turn)).status == 200
+            await written(folder, 1)
             said = await together(gateways.ask("m", use=[610, 1], **turn) for _ in range(30))
             assert Counter(each.status for each in said) == {200: 1, 402: 29}
 
