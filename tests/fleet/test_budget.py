@@ -89,9 +89,13 @@ async def test_answers_longer_than_reserved_go_over_by_no_more_than_those_runnin
             await written(folder, 200)
             # Each was let in while what was reserved fitted; it may have used 100 tokens where ~60 were reserved.
             assert spent_nano(folder) <= NANO + served * 100 * NANO // 1000
-            # What an answer used more than was reserved reaches the other process a moment after it.
-            more = [(await gateways.ask("m", key=KEY, max_tokens=20)).status for _ in range(5)]
-            assert set(more) <= {200, 402} and more[-1] == 402
+            # What an answer used more than was reserved reaches the other process a moment after it, and not at all
+            # where that took longer than the 100 ms that a state is waited for: each of those may let in one more.
+            for _ in range(served + 1):
+                last = await gateways.ask("m", key=KEY, max_tokens=20)
+                if last.status == 402:
+                    break
+            assert last.status == 402
 
 
 async def test_turns_that_bring_a_long_history_reserve_what_it_costs(one: Servers, tmp_path: Path) -> None:
