@@ -70,11 +70,14 @@ def native_body(attempt: Attempt, *, wants_usage: bool = False) -> bytes:
         and (wants_usage or _counts_tokens(exchange))
         and may_ask_usage(request.endpoint, target.provider)
     )
-    if target.model == "*" and not target.params and not target.override and not asks:
-        return _encode(fields)
+    if not target.params and not target.override and not asks:
+        if target.model == "*":
+            return request.body if request.is_as_sent else _encode(fields)
+        if request.is_as_sent:
+            return spliced(request.body, fields, _written(target.model))
     fields = dict(fields)
     if target.model != "*" and "model" in fields:
-        fields["model"] = Raw(_encode(target.model))
+        fields["model"] = Raw(_written(target.model))
     for name, value in target.params.items():
         if name not in fields:
             fields[name] = Raw(_encode(value))
@@ -84,6 +87,21 @@ def native_body(attempt: Attempt, *, wants_usage: bool = False) -> bytes:
         fields["stream_options"] = options
         attempt.asked_usage = True
     return _encode(fields)
+
+
+def spliced(body: bytes, members: Mapping[str, Raw], model: bytes) -> bytes:
+    """Return `body`, which is `members` one after the other with nothing between, with another model."""
+    at = 9  # behind `{"model":`
+    for name, value in members.items():
+        if name == "model":
+            return body[:at] + model + body[at + len(value) :]
+        at += len(name) + len(value) + 4
+    return body
+
+
+@lru_cache(maxsize=1024)
+def _written(model: str) -> bytes:
+    return _encode(model)
 
 
 def may_ask_usage(endpoint: Endpoint | None, provider: Provider) -> bool:

@@ -8,11 +8,7 @@ asks step by step; as soon as one answer is not the one that it nearly always is
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
-
-import msgspec
-from msgspec import Raw
 
 from gateway.attempts.answer import Sent
 from gateway.attempts.outgoing import native_body
@@ -30,7 +26,6 @@ if TYPE_CHECKING:
 
 Judge = Callable[[Attempt, Sent, "Keys | None", int, "UpstreamResponse"], Awaitable[Reply]]
 Long = Callable[[Attempt, "Provider", "Keys | None"], Awaitable[Reply]]
-_encode = msgspec.json.encode
 
 
 class Short:
@@ -46,20 +41,12 @@ class Short:
         """Return the answer to come, None where the request has to go the long way."""
         exchange = attempt.exchange
         request = exchange.request
-        fields = request.members
-        if fields is None or request.stream or exchange.observers or exchange.transforms or exchange.error is not None:
+        if request.stream or exchange.observers or exchange.transforms or exchange.error is not None:
             return None
         written = self._written(attempt, provider, 0)
         if written is None or not written.is_short or exchange.origin is not None or (keys and keys.any_rests):
             return None
-        target = attempt.target
-        if target.params or target.override:
-            body = native_body(attempt)
-        elif not request.is_as_sent:
-            same = target.model == "*" or "model" not in fields
-            body = _encode(fields if same else {**fields, "model": Raw(_written(target.model))})
-        else:
-            body = request.body if target.model == "*" else spliced(request.body, fields, _written(target.model))
+        body = native_body(attempt)
         head = written.head(exchange.id, len(body))
         if head is None or len(body) > ONE_WRITE_BYTES:
             return None
@@ -108,20 +95,6 @@ class Short:
             response = call.hold(connection) if error is None else await call.mend(connection, error)
         except BaseException:
             attempt.received_at_s = now()
+            error = None  # it holds this frame, and this frame it
             raise
         return await self._judge(attempt, Sent(attempt, provider, exchange.dialect, True, call), keys, 0, response)
-
-
-def spliced(body: bytes, members: dict[str, Raw], model: bytes) -> bytes:
-    """Return `body`, which is `members` one after the other with nothing between, with another model."""
-    at = 9  # behind `{"model":`
-    for name, value in members.items():
-        if name == "model":
-            return body[:at] + model + body[at + len(value) :]
-        at += len(name) + len(value) + 4
-    return body
-
-
-@lru_cache(maxsize=1024)
-def _written(model: str) -> bytes:
-    return _encode(model)

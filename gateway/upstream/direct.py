@@ -161,7 +161,10 @@ class Call:
             and connection.died_unanswered
             and isinstance(request.body, bytes)
         ):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it holds this frame, and this frame it
         owner.replaced += 1
         connection = await owner.open(min(self._deadline, self._loop.time() + request.connect_s))
         try:
